@@ -1,0 +1,41 @@
+# One image for the web process and for every worker; docker-compose.yml says which one runs.
+# CPU:  docker build -t autoannotator:cpu .
+# CUDA: docker build -t autoannotator:cuda \
+#         --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
+FROM python:3.11.14-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TOKENIZERS_PARALLELISM=false \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /app
+
+# torch first and from its own index: the default index may bring gigabytes of CUDA along.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --index-url "$TORCH_INDEX" torch==2.13.0
+COPY requirements.txt ./
+RUN pip install -r requirements.txt
+
+# A named volume that is mounted at /data takes its owner from here. It is empty here, because
+# containers that start together would copy its content into a new volume at the same time.
+RUN useradd --create-home --uid 10001 app && install -d -o app -g app /data
+ENV DATA_DIR=/data \
+    MODEL_DIR=/data/models \
+    HF_HOME=/data/huggingface
+
+COPY _wsgi.py ./
+COPY specialists/ ./specialists/
+COPY meta_controller/ ./meta_controller/
+COPY training/ ./training/
+COPY backend/ ./backend/
+# The code belongs to root; whatever the umask of the checkout was, app may read it.
+RUN chmod -R a+rX .
+
+# By number, so that Kubernetes sees that it is not root.
+USER 10001
+EXPOSE 9090
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/health', timeout=5)"]
+CMD ["python", "-m", "gunicorn", "--no-control-socket", "--worker-class", "gthread", "--workers", "1", "--threads", "16", "--bind", "0.0.0.0:9090", "--timeout", "120", "_wsgi:app"]

@@ -1,0 +1,10 @@
+"""The web process's door: `gunicorn _wsgi:app`."""
+
+from backend.app import create_app
+from backend.logs import configure
+from backend.settings import Settings, read_environment
+from backend.wiring import Wiring
+
+settings = Settings.from_env(read_environment())
+configure(settings.log_level)
+app = create_app(Wiring(settings))

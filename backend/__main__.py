@@ -1,0 +1,213 @@
+"""The command line: `python -m backend COMMAND`; each command has `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from backend import __version__
+from backend.errors import BackendError, LabelStudioError
+from backend.logs import configure
+from backend.settings import Settings, read_environment, table
+from backend.wiring import Wiring
+from training.errors import TrainingError
+
+Command = Callable[[Wiring, argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 1 failed, 2 wrong usage)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = Settings.from_env(read_environment())
+        configure(settings.log_level)
+        command: Command = arguments.run
+        return command(Wiring(settings), arguments)
+    except LabelStudioError as error:
+        from backend.connect import explain
+
+        return _fail(explain(error))
+    except (BackendError, TrainingError) as error:
+        return _fail(str(error))
+    except redis.RedisError as error:
+        return _fail(f"Redis does not answer ({type(error).__name__}): make run starts one.")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m backend",
+        description="AutoAnnotator, an ML backend for Label Studio: a committee of small models "
+        "labels text, an LLM reviews what they find hard, people's answers train them.",
+        epilog="Settings come from the environment or a .env file: python -m backend settings",
+    )
+    parser.add_argument("--version", action="version", version=f"AutoAnnotator {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        one.set_defaults(run=run)
+        return one
+
+    add("run", _run, "Start Redis, the web process and the workers for your Label Studio.")
+    add("down", _down, "Stop what run or demo started.")
+    demo = add("demo", _demo, "Start a Label Studio with two projects and show the whole loop.")
+    demo.add_argument(
+        "--annotate",
+        type=_positive,
+        metavar="N",
+        help="answer N tasks of the running demo as an annotator, so a stage runs",
+    )
+    demo.add_argument(
+        "--project",
+        default="sentiment",
+        choices=("sentiment", "toxicity"),
+        help="the project to annotate (default: sentiment)",
+    )
+    one = add("connect", _connect, "Connect a Label Studio project: backend, webhook, predictions.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one = add("status", _status, "Show projects, tags, pool, queues, workers, spend and errors.")
+    one.add_argument("--json", action="store_true", help="print everything as JSON")
+    add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
+    one = add("train", _train, "Start a stage now, with what is in the pool.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one = add("rollback", _rollback, "Serve an earlier tag of a project again.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--to", metavar="TAG", help="a kept tag (default: the one before)")
+    one = add("worker", _worker, "Run one worker (for containers; run starts them all).")
+    one.add_argument("kind", choices=("review", "push", "train"))
+    one.add_argument("--burst", action="store_true", help="stop when its queue is empty")
+    add("settings", _settings, "List every setting with its default and meaning.")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is too small; give 1 or more")
+    return value
+
+
+def _run(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import programs
+    from backend.supervisor import Supervisor
+
+    settings = wiring.settings
+    programs.prepare(settings, {"PORT": settings.port})
+    supervisor = Supervisor(settings.data_dir)
+    programs.stop_on_signals(supervisor)
+    try:
+        supervisor.start(programs.redis_program(settings))
+        programs.wait_for_redis(settings, supervisor)
+        supervisor.start(programs.backend_programs(settings, read_environment()))
+        programs.wait_for_web(settings, supervisor)
+        _say(
+            f"The backend runs at {settings.own_url}; logs are in {settings.data_dir}/logs.\n"
+            "Connect a project: .venv/bin/python -m backend connect --project ID\n"
+            "Check the set-up:  .venv/bin/python -m backend doctor\n"
+            "Stop with Ctrl-C or make down."
+        )
+        supervisor.wait()
+    finally:
+        _say("Stopping ...")
+        supervisor.stop()
+    return 0
+
+
+def _down(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import programs
+
+    programs.down(wiring.settings.data_dir, _say)
+    return 0
+
+
+def _demo(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import demo
+
+    if arguments.annotate:
+        demo.annotate(wiring.settings, arguments.annotate, arguments.project, _say)
+    else:
+        demo.run(wiring.settings, read_environment(), _say)
+    return 0
+
+
+def _connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.connect import connect
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    connect(wiring, arguments.project, _say)
+    return 0
+
+
+def _status(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, status
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    found: dict[str, Any] = status.collect(wiring)
+    _say(json.dumps(found, indent=2) if arguments.json else status.render(found))
+    return 0
+
+
+def _doctor(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import doctor
+
+    findings = doctor.examine(wiring)
+    _say(doctor.render(findings))
+    return 1 if any(one.level == "fail" for one in findings) else 0
+
+
+def _train(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    wiring.projects.desk(arguments.project).set_stage(now=1)
+    wiring.queues.wake("train", arguments.project)
+    waiting = wiring.pool(arguments.project).waiting()
+    _say(f"A stage of project {arguments.project} starts with {waiting} verdicts in the pool.")
+    return 0
+
+
+def _rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.jobs.push import show_tag
+
+    project = wiring.projects.get(arguments.project)
+    if project is None:
+        return _fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
+    tag = wiring.promotions(project.id).rollback(
+        arguments.to, wiring.redis, wiring.settings.keep_tags
+    )
+    show_tag(wiring, project, tag)
+    _say(f"Project {project.id} serves {tag} again; annotators see it from the next task on.")
+    return 0
+
+
+def _worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import worker
+
+    os.environ.update(read_environment())  # jobs, and processes of the train worker, read it again
+    worker.run(wiring, arguments.kind, burst=arguments.burst)
+    return 0
+
+
+def _settings(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    for name, default, meaning in table():
+        _say(f"{name}={default}\n    {meaning}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Connect a Label Studio project: backend, webhook, predictions, tag; and say what was done.
+
+Safe to run again: what is there is kept and mended.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+from backend.errors import BackendError, LabelStudioError
+from backend.jobs.push import TITLE
+from backend.label_config import parse
+from backend.projects import Project
+from backend.settings import Settings
+from backend.wiring import Wiring
+
+EVENTS = (
+    "ANNOTATION_CREATED",
+    "ANNOTATIONS_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
+    "TASKS_CREATED",
+    "TASKS_DELETED",
+)
+"""The webhook actions that we use; PROJECT_UPDATED would echo our own changes."""
+
+_WORKER_S = 30.0
+
+
+class ConnectError(BackendError):
+    """The project could not be connected; the message says what to do."""
+
+
+def connect(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None:
+    """Connect a project and wait until its tasks have predictions.
+
+    Raises:
+        LabelConfigError: The project has no Choices over text.
+        LabelStudioError: Label Studio refused something; the message has the fix.
+        ConnectError: No push worker runs.
+    """
+    label_studio = wiring.label_studio
+    remote = label_studio.project(project_id)
+    controls = parse(remote["label_config"])
+    tag = wiring.committees.ensure(project_id, controls)
+    for line in coverage(wiring, tag):
+        say(line)
+    empty = not remote.get("task_number")
+    backend_id = _backend(wiring, project_id, tag if empty else TITLE, say)
+    project = wiring.projects.update(
+        project_id,
+        label_config=remote["label_config"],
+        title=remote.get("title", ""),
+        guideline=remote.get("expert_instruction") or "",
+        push=True,
+        empty=empty,
+        backend_id=backend_id,
+    )
+    ensure_webhook(wiring, project_id, say)
+    if empty:
+        say(f"The project is empty: it is live under {tag} and switches after its first import.")
+        return
+    _predict_all(wiring, project, say)
+    label_studio.update_project(project_id, model_version=tag)
+    say(f"Annotators of project {project_id} see the predictions of {tag}.")
+
+
+def coverage(wiring: Wiring, tag: str) -> list[str]:
+    """Sentences on who answers for which labels, and which labels nobody knows."""
+    lines = []
+    for name, part in wiring.committees.manifest(tag).controls.items():
+        members = ", ".join(ref.name for ref in part.members)
+        if not members:
+            lines.append(
+                f"Control {name}: no specialist knows {', '.join(part.labels.names)}; it abstains "
+                "until SPECIALISTS names models that do."
+            )
+            continue
+        lines.append(f"Control {name}: committee of {members}.")
+        mapped = [ref.label_map for ref in part.members]
+        if all(mapped):  # members of the Hub are mapped when they are loaded
+            known = {label for one in mapped for label in one.values()}
+            unknown = [label for label in part.labels.names if label not in known]
+            if unknown:
+                lines.append(f"Control {name}: no specialist knows {', '.join(unknown)}.")
+    return lines
+
+
+def _backend(wiring: Wiring, project_id: int, title: str, say: Callable[[str], None]) -> int:
+    """Create our ML backend in the project, or mend the one that is there."""
+    label_studio, settings = wiring.label_studio, wiring.settings
+    there = label_studio.backends(project_id)
+    fields: dict[str, Any] = {"url": settings.own_url, "title": title}
+    if settings.basic_auth_user:
+        fields |= {
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": settings.basic_auth_user,
+            "basic_auth_pass": settings.basic_auth_pass,
+        }
+    ours = next((one for one in there if _same_url(one["url"], settings.own_url)), None)
+    if ours:
+        label_studio.update_backend(int(ours["id"]), project=project_id, **fields)
+        say(f"The backend {settings.own_url} was connected already; its title is {title!r}.")
+        return int(ours["id"])
+    if there:
+        say(
+            f"Warning: the project has another ML backend ({there[0]['url']}); Label Studio asks "
+            "only the first one. Remove it under Settings, Model."
+        )
+    created = label_studio.create_backend(project=project_id, **fields)
+    say(f"Connected {settings.own_url} as ML backend {title!r}.")
+    return int(created["id"])
+
+
+def ensure_webhook(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None:
+    """One webhook to us with our headers and events; Label Studio makes one without headers."""
+    label_studio = wiring.label_studio
+    url = f"{wiring.settings.own_url.rstrip('/')}/webhook"
+    there = [h for h in label_studio.webhooks(project_id) if _same_url(h["url"], url)]
+    headers = webhook_headers(wiring.settings)
+    if there:
+        label_studio.update_webhook(int(there[0]["id"]), url=url, actions=EVENTS, headers=headers)
+        for extra in there[1:]:
+            label_studio.delete_webhook(int(extra["id"]))
+    else:
+        label_studio.create_webhook(project_id, url=url, actions=EVENTS, headers=headers)
+    kind = " with its auth header" if headers else ""
+    say(f"The webhook {url}{kind} sends {len(EVENTS)} kinds of events.")
+
+
+def webhook_headers(settings: Settings) -> dict[str, str]:
+    """The headers that annotation hooks must carry; Label Studio adds no auth of its own."""
+    headers = {}
+    if settings.basic_auth_user:
+        pair = f"{settings.basic_auth_user}:{settings.basic_auth_pass}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    if settings.webhook_secret:
+        headers["X-Webhook-Secret"] = settings.webhook_secret
+    return headers
+
+
+def _predict_all(wiring: Wiring, project: Project, say: Callable[[str], None]) -> None:
+    """Let the push worker predict every task and wait for it."""
+    desk = wiring.projects.desk(project.id)
+    desk.want_predictions(wiring.label_studio.task_ids(project.id))
+    total = left = desk.waiting()["to_predict"]
+    wiring.queues.wake("push", project.id)
+    quiet_since = time.monotonic()
+    while left:
+        time.sleep(0.3)
+        now = desk.waiting()["to_predict"]
+        if now != left or wiring.queues.workers()["push"]:
+            quiet_since = time.monotonic()
+        if time.monotonic() - quiet_since > _WORKER_S:
+            raise ConnectError(
+                f"{now} tasks wait for predictions, but no push worker runs: start the backend "
+                "(make run) or a worker (python -m backend worker push)."
+            )
+        left = now
+    say(f"{total} tasks have a prediction.")
+
+
+def _same_url(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")
+
+
+def explain(error: LabelStudioError) -> str:
+    """The error with the fix for the trap that most users hit first."""
+    text = str(error)
+    if "reserved network address" in text or "block" in text and "127." in text:
+        return (
+            f"{text}\nFix: start Label Studio with both ML_BLOCK_LOCAL_IP=false and "
+            "SSRF_PROTECTION_ENABLED=false in its environment (it refuses private addresses by "
+            "default), then run connect again."
+        )
+    return text

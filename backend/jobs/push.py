@@ -1,0 +1,162 @@
+"""The push job: predictions into Label Studio in bulk, and promotions.
+
+Imports what tasks lack under the served tag, and for a candidate committee predicts the unlabelled
+tasks under its tag first, then switches: annotators see the new tag at once, complete. Safe to
+repeat: what Label Studio has already is looked up before each import.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from backend.errors import LabelStudioError
+from backend.label_config import parse
+from backend.labeling import Labeled, Labeler, note
+from backend.lease import Lease
+from backend.projects import Project
+from backend.wiring import Wiring
+from training.card import Card
+from training.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+TITLE = "AutoAnnotator"  # of our backend in Label Studio; must differ from every tag
+_BATCH = 2000  # Label Studio recounts the whole project at each import, so few large ones
+_ASIDE_S = 86_400.0  # no stage is silent for a day
+
+
+def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
+    """Import what is missing under the served tag, then promote a candidate if there is one."""
+    project = wiring.projects.get(project_id)
+    if project is None or not project.label_config:
+        return "Nothing is known of this project."
+    imported = 0
+    if wiring.has_label_studio:
+        imported = _import_missing(wiring, project, lease)
+    candidate = wiring.projects.desk(project_id).candidate()
+    if candidate is None:
+        return f"{imported} predictions imported."
+    promote(wiring, project, candidate, lease)
+    return f"{imported} predictions imported; {candidate['tag']} promoted."
+
+
+def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
+    """Predictions for the tasks that ask for one; live projects predict on opening instead."""
+    desk = wiring.projects.desk(project.id)
+    wanted = desk.wanted_predictions()
+    if not wanted:
+        return 0
+    if not project.push:
+        lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
+        return 0
+    tag = wiring.committees.usable(project.id)
+    imported = 0
+    for labeled in import_predictions(wiring, project, tag, wanted, lease):
+        imported += len(labeled)
+        note(desk, labeled)
+        if wiring.settings.has_llm and any(one.hard for one in labeled):
+            wiring.queues.wake("review", project.id)
+    # Also those that had one already, or were deleted meanwhile.
+    lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
+    if project.empty:
+        settle_push_mode(wiring, project, tag)
+    return imported
+
+
+def import_predictions(
+    wiring: Wiring, project: Project, tag: str, task_ids: Sequence[int], lease: Lease
+) -> Iterator[list[Labeled]]:
+    """Label and import the tasks that lack a prediction of `tag`, in batches."""
+    label_studio = wiring.label_studio
+    has = {
+        int(row["task"])
+        for row in label_studio.predictions(project.id)
+        if row["model_version"] == tag
+    }
+    labeler = Labeler(wiring.committees, wiring.pool)
+    controls = parse(project.label_config)
+    wanted = [task_id for task_id in task_ids if task_id not in has]
+    for start in range(0, len(wanted), _BATCH):
+        tasks = list(label_studio.tasks(project.id, wanted[start : start + _BATCH]))
+        labeled = labeler.label(project.id, controls, tag, tasks)
+        lease.check()  # not fenced by Label Studio: at least do not import after losing the lease
+        label_studio.import_predictions(project.id, [_row(one) for one in labeled])
+        yield labeled
+
+
+def _row(one: Labeled) -> dict[str, Any]:
+    return {"task": one.task_id, **one.prediction}
+
+
+def settle_push_mode(wiring: Wiring, project: Project, tag: str) -> None:
+    """The first import into a project that was empty: from live mode to push mode.
+
+    The backend's title is renamed first: Label Studio treats a project whose model version equals
+    a backend's title as live.
+    """
+    label_studio = wiring.label_studio
+    if project.backend_id is not None:
+        label_studio.update_backend(
+            project.backend_id, url=wiring.settings.own_url, project=project.id, title=TITLE
+        )
+    label_studio.update_project(project.id, model_version=tag)
+    wiring.projects.update(project.id, empty=False)
+
+
+def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: Lease) -> None:
+    """Predict the unlabelled tasks under the candidate's tag, then serve it everywhere at once."""
+    tag, desk, pool = candidate["tag"], wiring.projects.desk(project.id), wiring.pool(project.id)
+    labeled: list[Labeled] = []
+    if wiring.has_label_studio and project.push:
+        tasks = list(wiring.label_studio.tasks(project.id))
+        # All of them when none is unlabelled: Label Studio refuses a tag without predictions.
+        chosen = [task for task in tasks if not task.get("is_labeled")] or tasks
+        ids = [int(task["id"]) for task in chosen]
+        for batch in import_predictions(wiring, project, tag, ids, lease):
+            labeled.extend(batch)
+    card = Card(**candidate["card"])
+
+    def switch(pipe: Any) -> None:
+        wiring.promotions(project.id).promote(tag, card, pipe)
+        pool.done(candidate["up_to"], pipe)
+        desk.withdraw(pipe)
+        desk.set_stage(pipe, promoted_at=card.at, attempted=candidate["up_to"])
+
+    lease.transaction(switch)
+    note(desk, labeled)
+    show_tag(wiring, project, tag)
+    _tidy(wiring, project.id)
+    logger.info("project %d: %s is served now", project.id, tag)
+    if wiring.settings.has_llm:
+        wiring.queues.wake("review", project.id)
+
+
+def _tidy(wiring: Wiring, project_id: int) -> None:
+    """Remove checkpoints that no kept tag needs; a store that cannot be read is left alone."""
+    try:
+        kept = wiring.promotions(project_id).kept(wiring.settings.keep_tags)
+        wiring.store.prune(project_id, kept)
+        wiring.store.sweep(older_than_s=_ASIDE_S)
+    except TrainingError as error:
+        wiring.journal.error("model store", str(error), project_id)
+
+
+def show_tag(wiring: Wiring, project: Project, tag: str) -> None:
+    """Let annotators see the predictions of `tag`, verdicts among them.
+
+    When Label Studio does not answer, the reconcile job does it later.
+    """
+    if not (wiring.has_label_studio and project.push):
+        return
+    try:
+        wiring.label_studio.update_project(project.id, model_version=tag)
+    except LabelStudioError as error:
+        wiring.journal.error(
+            "promotion", f"{tag} is served, but not shown yet: {error}", project.id
+        )
+    # Verdicts may have arrived while the predictions of this tag were made.
+    desk = wiring.projects.desk(project.id)
+    verdicts = (v for v in wiring.pool(project.id).verdicts() if v.source == "llm")
+    desk.want_patches({verdict.task_id for verdict in verdicts})

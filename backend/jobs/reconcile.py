@@ -1,0 +1,133 @@
+"""The reconcile job: make Redis and Label Studio agree again, whatever was lost in between.
+
+Label Studio's hooks have a second, no retry, and none for imported annotations; a quick view and a
+bulk import can race into two predictions. This job reads the project's annotations and predictions
+and mends: answers that were missed or withdrawn, tasks without a prediction, predictions too many,
+verdicts that do not show, tags that are no longer kept, and a model version that differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backend.annotations import answers_of
+from backend.errors import NotFound
+from backend.jobs.push import show_tag
+from backend.label_config import parse
+from backend.lease import Lease
+from backend.model import record_answers
+from backend.predictions import shows
+from backend.projects import Project
+from backend.wiring import Wiring
+
+
+def next_key(project_id: int) -> str:
+    """When the next reconcile of a project is due, in seconds since the epoch."""
+    return f"aa:project:{project_id}:reconcile_at"
+
+
+def is_due(wiring: Wiring, project_id: int) -> bool:
+    """Whether the project was not compared for RECONCILE_EVERY seconds."""
+    at = wiring.redis.get(next_key(project_id))
+    return at is None or time.time() >= float(at)
+
+
+def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
+    """Compare a project with Label Studio once and mend what differs."""
+    started = time.time()
+    if not is_due(wiring, project_id):
+        return "Done a moment ago."
+    project = wiring.projects.get(project_id)
+    if project is None or not project.label_config:
+        return "Nothing is known of this project."
+    try:
+        remote = wiring.label_studio.project(project_id)
+    except NotFound:
+        wiring.projects.forget(project_id)
+        return "The project is gone from Label Studio; its verdicts are kept."
+    project = wiring.projects.update(
+        project_id,
+        title=remote.get("title", ""),
+        label_config=remote["label_config"],
+        guideline=remote.get("expert_instruction") or "",
+        tasks=int(remote.get("task_number") or 0),
+    )
+    # Read before the tasks: an answer given in between must not count as withdrawn.
+    known = wiring.pool(project_id).annotation_ids()
+    tasks = list(wiring.label_studio.tasks(project_id))
+    read = _annotations(wiring, project, tasks, known)
+    deleted = _predictions(wiring, project, remote, tasks, lease)
+    # A large project is read less often: never more than a twentieth of the time.
+    pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
+    wiring.redis.set(next_key(project_id), time.time() + pause_s)
+    return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
+
+
+def _annotations(
+    wiring: Wiring, project: Project, tasks: Sequence[Mapping[str, Any]], known: set[int]
+) -> int:
+    """Record the answers that hooks lost, and withdraw those that are gone."""
+    controls = parse(project.label_config)
+    answers = [answer for task in tasks for answer in answers_of(task, controls).answers]
+    record_answers(wiring, project.id, controls, answers)
+    for annotation_id in known - {answer.annotation_id for answer in answers}:
+        wiring.pool(project.id).retract(annotation_id)
+    return len(answers)
+
+
+def _predictions(
+    wiring: Wiring,
+    project: Project,
+    remote: Mapping[str, Any],
+    tasks: Sequence[Mapping[str, Any]],
+    lease: Lease,
+) -> int:
+    """One prediction of the served tag a task, showing its verdict; rows of lost tags go."""
+    tag = wiring.committees.ensure(project.id, parse(project.label_config))
+    keep = set(wiring.promotions(project.id).kept(wiring.settings.keep_tags))
+    candidate = wiring.projects.desk(project.id).candidate()
+    if candidate:
+        keep.add(candidate["tag"])
+    rows: defaultdict[tuple[int, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in wiring.label_studio.predictions(project.id):
+        rows[int(row["task"]), row["model_version"]].append(row)
+    ours = wiring.promotions(project.id).tags()
+    lease.check()
+    for old in {version for _, version in rows if version in ours - keep}:
+        wiring.label_studio.delete_tag(project.id, old)
+    extra = [
+        int(row["id"])
+        for (_, version), same in rows.items()
+        if version in keep
+        for row in sorted(same, key=lambda r: int(r["id"]))[1:]
+    ]
+    wiring.label_studio.delete_predictions(extra)
+    if project.push:
+        missing = [int(t["id"]) for t in tasks if (int(t["id"]), tag) not in rows]
+        wiring.projects.desk(project.id).want_predictions(missing)
+        # Label Studio refuses a model version that no prediction has yet.
+        has_rows = any(version == tag for _, version in rows)
+        if has_rows and not project.empty and remote.get("model_version") != tag:
+            show_tag(wiring, project, tag)
+    _patch_missing(wiring, project, tag, rows)
+    return len(extra)
+
+
+def _patch_missing(
+    wiring: Wiring,
+    project: Project,
+    tag: str,
+    rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]],
+) -> None:
+    """Ask for patches where the first row of the served tag does not show the LLM's verdict."""
+    wanted = set()
+    for verdict in wiring.pool(project.id).verdicts():
+        same = rows.get((verdict.task_id, tag))
+        if verdict.source == "llm" and same:
+            kept = min(same, key=lambda row: int(row["id"]))
+            if not shows(kept["result"], verdict.control, verdict.labels):
+                wanted.add(verdict.task_id)
+    wiring.projects.desk(project.id).want_patches(wanted)

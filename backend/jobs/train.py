@@ -1,0 +1,128 @@
+"""The train job: one stage of continual fine-tuning, ended as a candidate or refused.
+
+Runs in a process of its own (SpawnWorker), which owns the GPU. What a killed run had finished is
+kept in Redis, so that the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from backend.committees import pick_device
+from backend.lease import Lease
+from backend.wiring import Wiring
+from specialists.types import Verdict
+from training.errors import NothingToTrain
+from training.pool import Place
+
+logger = logging.getLogger(__name__)
+
+
+def is_due(wiring: Wiring, project_id: int) -> bool:
+    """Whether a stage should start: enough new verdicts (STAGE_SIZE), or somebody asked.
+
+    Promotions re-predict all unlabelled tasks, so stages wait until PROMOTE_EVERY has passed since
+    the last one; "train now" does not wait. A candidate is promoted first.
+    """
+    desk = wiring.projects.desk(project_id)
+    if desk.candidate():
+        return False
+    stage = desk.stage()
+    if stage.get("now") == "1":
+        return True
+    if time.time() - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
+        return False
+    new = wiring.pool(project_id).waiting(after=int(stage.get("attempted", 0)))
+    return new >= wiring.settings.stage_size
+
+
+def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
+    """Run one stage over everything that waits in the pool."""
+    from training.fine_tune import FineTuneParams, fine_tune
+    from training.stage import StageInput, run_stage
+
+    if not is_due(wiring, project_id):
+        return "No stage is due."
+    desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
+    tag = wiring.committees.usable(project_id)
+    state = _begin(wiring, project_id, tag, lease)
+    up_to = int(state["up_to"])
+    fresh, earlier = _split(pool.effective(), pool.waiting_places(up_to))
+    given = StageInput(
+        manifest=wiring.committees.manifest(tag),
+        fresh=fresh,
+        earlier=earlier,
+        params=FineTuneParams(
+            method="full" if wiring.settings.fine_tune == "full" else "lora",
+            epochs=wiring.settings.stage_epochs,
+            device=pick_device(wiring.settings.device),
+        ),
+        seed=up_to,
+        done=state["done"],
+    )
+
+    train_one = partial(fine_tune, converted=wiring.settings.models / "converted")
+
+    def progress(member: str, share: float, loss: float) -> None:
+        desk.set_stage(progress=f"{share:.0%} {member} loss {loss:.3f}")
+
+    def finished(member: str, checkpoint: str) -> None:
+        state["done"][member] = checkpoint
+        lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
+
+    try:
+        result = run_stage(
+            given, wiring.store, train_one, wiring.committees.evaluate, progress, finished
+        )
+    except NothingToTrain as error:
+        lease.transaction(lambda pipe: _end(desk, pipe, up_to))
+        wiring.journal.error("stage", str(error), project_id)
+        return str(error)
+    card = result.card
+
+    def end(pipe: Any) -> None:
+        if result.judgement.passed:
+            desk.propose({"tag": result.tag, "card": asdict(card), "up_to": up_to}, pipe)
+        else:
+            wiring.promotions(project_id).refuse(card, pipe)
+        _end(desk, pipe, up_to)
+
+    lease.transaction(end)
+    if result.judgement.passed:
+        wiring.queues.wake("push", project_id)
+    return card.reason
+
+
+def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str, Any]:
+    """The state of this stage: a killed run's if it worked on the same committee, else a new one.
+
+    `up_to` fixes which verdicts the stage learns, so that a rerun does the same.
+    """
+    desk = wiring.projects.desk(project_id)
+    state: dict[str, Any] = json.loads(desk.stage().get("running") or "{}")
+    if state.get("tag") != tag:
+        state = {"tag": tag, "up_to": wiring.pool(project_id).sequence(), "done": {}}
+        lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
+    return state
+
+
+def _end(desk: Any, pipe: Any, up_to: int) -> None:
+    desk.set_stage(pipe, running="", progress="", now=0, attempted=up_to)
+
+
+def _split(
+    effective: Mapping[Place, Verdict], waiting: set[Place]
+) -> tuple[dict[str, list[Verdict]], dict[str, list[Verdict]]]:
+    """Verdicts by control: those that wait, and the earlier ones."""
+    fresh: defaultdict[str, list[Verdict]] = defaultdict(list)
+    earlier: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for place, verdict in sorted(effective.items()):
+        (fresh if place in waiting else earlier)[place[1]].append(verdict)
+    return dict(fresh), dict(earlier)

@@ -1,0 +1,225 @@
+"""AutoAnnotator as Label Studio's ML backend class, with the contract of label-studio-ml 2.x.
+
+One object serves one request: `predict` answers with the committee's decisions, `fit` records what
+people answered. It runs under our own app and under the official 2.x server
+(`label_studio_ml.api.init_app(AutoAnnotator)`), which reads `get("model_version")` in `/setup`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import redis
+from label_studio_ml.model import LabelStudioMLBase
+
+from backend.annotations import Hook, HumanAnswer, read_hook
+from backend.errors import BadRequest
+from backend.label_config import Control, parse, text_of
+from backend.labeling import Labeled, Labeler, note
+from backend.settings import Settings
+from backend.wiring import Wiring
+from specialists.types import Verdict
+from training.errors import CheckpointDamaged
+
+logger = logging.getLogger(__name__)
+
+controls_of = lru_cache(maxsize=256)(parse)
+
+
+class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package ships no types
+    """Predict with a committee of specialists; learn from what people annotate."""
+
+    _shared: ClassVar[tuple[Wiring, Labeler] | None] = None
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _last_tags: ClassVar[dict[int, str]] = {}
+
+    def __init__(
+        self, project_id: object = None, label_config: str | None = None, **kwargs: Any
+    ) -> None:
+        """Make the model of one project.
+
+        Raises:
+            BadRequest: The project id is no number, or the label config cannot be used.
+        """
+        self._project = project_number(project_id)
+        self._wiring, self._labeler = self._parts()
+        self._config = label_config or self._known_config()
+        self.controls: tuple[Control, ...] = controls_of(self._config) if self._config else ()
+        super().__init__(label_config=None, **kwargs)
+        self.label_config = self._config
+        self.setup()
+
+    @classmethod
+    def use(cls, wiring: Wiring) -> None:
+        """Let all models of this process use these parts."""
+        cls._shared = (wiring, Labeler(wiring.committees, wiring.pool))
+
+    @classmethod
+    def _parts(cls) -> tuple[Wiring, Labeler]:
+        with cls._lock:
+            if cls._shared is None:  # under a server that is not ours
+                cls.use(Wiring(Settings.from_env(os.environ)))
+            assert cls._shared is not None
+            return cls._shared
+
+    def setup(self) -> None:
+        """Nothing to prepare: models are loaded on first use and shared by all objects."""
+
+    # The 2.x contract's small store
+
+    def get(self, key: str) -> str | None:
+        """A stored value; `model_version` is the served tag."""
+        if key == "model_version":
+            return self.model_version
+        value = self._wiring.redis.hget(f"aa:project:{self._project}:extra", key)
+        return None if value is None else str(value)
+
+    def set(self, key: str, value: str) -> None:
+        """Store a value; `model_version` is set by promotion and rollback only."""
+        if key != "model_version":
+            self._wiring.redis.hset(f"aa:project:{self._project}:extra", key, value)
+
+    def has(self, key: str) -> bool:
+        """Whether a value is stored."""
+        return self.get(key) is not None
+
+    @property
+    def model_version(self) -> str:
+        """The served tag; a project seen for the first time gets its first committee.
+
+        Without Redis: the tag served last by this process, else the first committee's.
+        """
+        committees = self._wiring.committees
+        try:
+            tag = committees.ensure(self._project, self.controls)
+            self._last_tags[self._project] = tag
+        except redis.RedisError:
+            tag = self._last_tags.get(self._project) or committees.first_tag(
+                self._project, self.controls
+            )
+        return tag
+
+    # Label Studio's calls
+
+    def enroll(self, hostname: str) -> str:
+        """Remember the project and Label Studio's own address (from `/setup`); return the tag."""
+        if not self.controls:
+            raise BadRequest(
+                "No label config",
+                "schema is empty; expected the project's XML.",
+                "Give the project a labeling interface with Choices over Text.",
+            )
+        tag = self.model_version
+        try:
+            self._wiring.projects.update(self._project, label_config=self._config)
+            self.set("hostname", hostname)
+        except redis.RedisError:
+            logger.warning("project %d: not remembered, Redis does not answer", self._project)
+        return tag
+
+    def predict(
+        self, tasks: Sequence[Mapping[str, Any]], context: object = None, **kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Exactly one prediction a task, in order.
+
+        Raises:
+            NoCommittee: No kept tag of the project can be loaded.
+        """
+        labeled = self._label(tasks)
+        try:
+            desk = self._wiring.projects.desk(self._project)
+            note(desk, labeled)
+            if any(one.hard for one in labeled) and self._wiring.settings.has_llm:
+                self._wiring.queues.wake("review", self._project)
+        except redis.RedisError:
+            logger.warning("project %d: hard samples not noted, Redis is gone", self._project)
+        return [one.prediction for one in labeled]
+
+    def _label(self, tasks: Sequence[Mapping[str, Any]]) -> list[Labeled]:
+        tag = self.model_version
+        try:
+            return self._labeler.label(self._project, self.controls, tag, tasks)
+        except CheckpointDamaged:
+            tag = self._wiring.committees.usable(self._project)
+            return self._labeler.label(self._project, self.controls, tag, tasks)
+
+    def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Record people's answers and wake the worker that needs to know; never trains here.
+
+        Raises:
+            BadRequest: The payload is not one of Label Studio's.
+            redis.RedisError: Redis is gone; reconcile reads the annotations again later.
+        """
+        hook = read_hook({**data, "action": event})
+        wiring = self._wiring
+        desk, pool = wiring.projects.desk(self._project), wiring.pool(self._project)
+        record_answers(wiring, self._project, self.controls, hook.answers)
+        for annotation_id in hook.retracted:
+            pool.retract(annotation_id)
+        desk.want_predictions(hook.created_tasks)
+        desk.forget_tasks(hook.deleted_tasks, [control.name for control in self.controls])
+        self._wake(hook)
+        return {"recorded": len(hook.answers), "retracted": len(hook.retracted)}
+
+    def _wake(self, hook: Hook) -> None:
+        from backend.jobs.train import is_due
+
+        wiring = self._wiring
+        if hook.action == "START_TRAINING":
+            wiring.projects.desk(self._project).set_stage(now=1)
+        if hook.action == "PROJECT_UPDATED" and hook.label_config:
+            wiring.projects.update(self._project, label_config=hook.label_config)
+        if hook.created_tasks and wiring.has_label_studio:
+            wiring.queues.wake("push", self._project)
+        if is_due(wiring, self._project):
+            wiring.queues.wake("train", self._project)
+
+    def _known_config(self) -> str:
+        project = self._wiring.projects.get(self._project)
+        return project.label_config if project else ""
+
+
+def record_answers(
+    wiring: Wiring, project_id: int, controls: Sequence[Control], answers: Sequence[HumanAnswer]
+) -> None:
+    """Put people's answers into the pool; their samples are not hard any more."""
+    pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
+    for answer in answers:
+        for control in controls:
+            labels, text = answer.choices.get(control.name), text_of(control, answer.data)
+            if labels and text:
+                pool.add(
+                    Verdict(
+                        task_id=answer.task_id,
+                        control=control.name,
+                        text=text,
+                        labels=labels,
+                        source="human",
+                        author=str(answer.completed_by),
+                        at=answer.updated_at or time.time(),
+                        annotation_id=answer.annotation_id,
+                    )
+                )
+                desk.settle_hard([f"{answer.task_id}:{control.name}"])
+
+
+def project_number(value: object) -> int:
+    """The project id of `7`, `"7"` or Label Studio's `"7.1795324913"` (id.created_at).
+
+    Raises:
+        BadRequest: It is none of these.
+    """
+    head = str(value).split(".", 1)[0]
+    if not head.isdecimal():
+        raise BadRequest(
+            "Unknown project",
+            f"project is {str(value)[:40]!r}; expected an id such as '7'.",
+            "Send the project as Label Studio does.",
+        )
+    return int(head)

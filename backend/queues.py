@@ -1,0 +1,103 @@
+"""The RQ queues: review, push and train; jobs carry a project id and nothing else.
+
+A job only wakes a worker up: what is to be done lies in Redis (see projects.py). So a lost job
+costs a few seconds until the scheduler enqueues another, and a job too many finds the lease held
+or nothing to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import redis
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+QUEUES = {"review": "review", "reconcile": "review", "push": "push", "train": "train"}
+KINDS = ("review", "push", "train")
+_QUEUED_S = 15
+
+
+class Queues:
+    """Wake workers up; `raw` is a client without decode_responses, as RQ needs it."""
+
+    def __init__(self, raw: redis.Redis) -> None:
+        self._raw = raw
+
+    def queue(self, name: str) -> Queue:
+        """The RQ queue of one kind of worker."""
+        return Queue(name, connection=self._raw, serializer=JSONSerializer)
+
+    def wake(self, job: str, project_id: int) -> bool:
+        """Enqueue `backend.jobs.run(job, project_id)` unless one is queued already."""
+        if not self._raw.set(self._mark(job, project_id), 1, nx=True, ex=_QUEUED_S):
+            return False
+        queue, newest = self.queue(QUEUES[job]), self._newest(job, project_id)
+        waiting: Any = self._raw.get(newest)
+        if waiting and self._raw.lpos(queue.key, waiting) is not None:
+            return False  # its worker is busy or down; more of the same would only pile up
+        enqueued = queue.enqueue_call(
+            "backend.jobs.run",
+            args=(job, project_id),
+            timeout=24 * 3600,
+            result_ttl=600,
+            failure_ttl=24 * 3600,
+            description=f"{job} project {project_id}",
+        )
+        self._raw.set(newest, enqueued.id)
+        return True
+
+    def started(self, job: str, project_id: int) -> None:
+        """A job began: from now on new work needs a new job."""
+        self._raw.delete(self._mark(job, project_id))
+
+    def lengths(self) -> dict[str, int]:
+        """Waiting jobs by queue."""
+        return {kind: len(self.queue(kind)) for kind in KINDS}
+
+    def workers(self) -> dict[str, int]:
+        """Live workers by queue.
+
+        Each writes a key that dies in seconds: RQ's own registry keeps a killed worker for as long
+        as its job might have run.
+        """
+        alive = self._raw.scan_iter("aa:worker:*", count=1000)
+        kinds = Counter(name.decode().split(":")[2] for name in alive)
+        return {kind: kinds[kind] for kind in KINDS}
+
+    def report(self, kind: str, name: str) -> None:
+        """Say that a worker is alive."""
+        self._raw.set(f"aa:worker:{kind}:{name}", 1, ex=10)
+
+    def tell(self, kind: str, **facts: str) -> None:
+        """Note what a kind of worker runs with, for `status`: its environment is not the CLI's."""
+        self._raw.set(f"aa:runs_with:{kind}", json.dumps(facts))
+
+    def told(self, kind: str) -> dict[str, str]:
+        """What the workers of a kind run with; empty when none ever started."""
+        facts: dict[str, str] = json.loads(self._raw.get(f"aa:runs_with:{kind}") or "{}")
+        return facts
+
+    def gone(self, kind: str, name: str) -> None:
+        """Say that a worker stops."""
+        self._raw.delete(f"aa:worker:{kind}:{name}")
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """State of one RQ job, None when unknown."""
+        try:
+            job = Job.fetch(job_id, self._raw, serializer=JSONSerializer)
+        except NoSuchJobError:
+            return None
+        return {"job_id": job_id, "status": job.get_status().value, "description": job.description}
+
+    @staticmethod
+    def _mark(job: str, project_id: int) -> str:
+        return f"aa:queued:{job}:{project_id}"
+
+    @staticmethod
+    def _newest(job: str, project_id: int) -> str:
+        return f"aa:queued:{job}:{project_id}:newest"

@@ -1,0 +1,211 @@
+"""Every setting of AutoAnnotator: name, unit, default and reason, in this one place.
+
+Values come from the environment; a `.env` file in the working folder fills in what the environment
+leaves out. Only the doors (`_wsgi.py`, `python -m backend`) read the environment, once.
+`python -m backend settings` prints this table.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from backend.errors import BackendError
+
+
+class SettingsError(BackendError):
+    """A setting has a value that cannot be used; the message names the variable."""
+
+
+def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, validated; secrets never appear in the repr."""
+
+    label_studio_url: str = _setting("", "Address of Label Studio as this machine reaches it.")
+    label_studio_api_key: str = _setting(
+        "", "Personal access token (or legacy token) of a Label Studio user.", secret=True
+    )
+    host: str = _setting("127.0.0.1", "Interface the backend listens on; 0.0.0.0 for all.")
+    port: int = _setting(9090, "Port of the backend (1..65535).")
+    backend_url: str = _setting(
+        "", "Address of this backend as Label Studio reaches it; empty: http://127.0.0.1:PORT."
+    )
+    data_dir: Path = _setting(Path(".data"), "Folder for embedded Redis, logs and models.")
+    model_dir: Path | None = _setting(
+        None, "Folder of checkpoints, may be a shared volume; empty: DATA_DIR/models."
+    )
+    redis_url: str = _setting(
+        "",
+        "Redis to use, may hold a password; empty: an embedded Redis on a unix socket in DATA_DIR.",
+        secret=True,
+    )
+    specialists: tuple[str, ...] = _setting(
+        (),
+        "Comma-separated members for new projects (Hub ids, folders, embedded:NAME);"
+        " empty: the embedded ones that fit the labels.",
+    )
+    device: str = _setting("auto", "Where models run: auto, cpu, cuda or cuda:N.")
+    llm_provider: str = _setting(
+        "", "anthropic, openai, scripted or none; empty: from the key that is set."
+    )
+    llm_model: str = _setting("", "Model id of the reviewing LLM; empty: the provider's default.")
+    llm_base_url: str = _setting("", "Address of an OpenAI-compatible server.")
+    llm_script: str = _setting("", "JSONL file with the scripted reviewer's answers.")
+    anthropic_api_key: str = _setting("", "Key for Anthropic.", secret=True)
+    openai_api_key: str = _setting("", "Key for OpenAI or a compatible server.", secret=True)
+    llm_budget_usd: float | None = _setting(
+        None, "Cap in USD over all projects; empty: no cap. 0 stops asking."
+    )
+    llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
+    llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
+    stage_size: int = _setting(50, "Verdicts in the pool that start a stage (2..100000).")
+    promote_every: float = _setting(
+        600.0, "Least seconds between promotions: each re-predicts all unlabelled tasks."
+    )
+    keep_tags: int = _setting(
+        3, "Tags kept for rollback, in the store and in Label Studio (2..50)."
+    )
+    fine_tune: str = _setting("lora", "How a stage trains: lora or full.")
+    stage_epochs: int = _setting(3, "Passes of a stage over its samples (1..50).")
+    reconcile_every: float = _setting(
+        60.0, "Seconds between two comparisons with Label Studio (5..86400); hooks may be lost."
+    )
+    basic_auth_user: str = _setting("", "User for basic auth on every route but /health.")
+    basic_auth_pass: str = _setting("", "Password for basic auth.", secret=True)
+    webhook_secret: str = _setting(
+        "", "Secret that webhooks must carry in the header X-Webhook-Secret.", secret=True
+    )
+    max_body_mb: float = _setting(
+        100.0, "Largest request body in megabytes (1..2000); Label Studio sends all tasks at once."
+    )
+    label_studio_port: int = _setting(8080, "Port of the demo's own Label Studio.")
+    web_threads: int = _setting(16, "Threads of the web process (1..256).")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def own_url(self) -> str:
+        """The backend's address as Label Studio reaches it."""
+        return self.backend_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def models(self) -> Path:
+        """The folder of checkpoints."""
+        return self.model_dir or self.data_dir / "models"
+
+    @property
+    def has_llm(self) -> bool:
+        """Whether an LLM is configured to review hard samples."""
+        named = self.llm_provider or self.anthropic_api_key or self.openai_api_key
+        return self.llm_provider != "none" and bool(named or self.llm_base_url)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check all settings.
+
+        Raises:
+            SettingsError: One sentence that names the variable, its value and what is allowed.
+        """
+        given = {f.name: environ.get(f.name.upper(), "").strip() for f in fields(cls)}
+        values = {f.name: _convert(f, given[f.name]) for f in fields(cls) if given[f.name]}
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise SettingsError(f"{name.upper()} is {value}; allowed is {low} to {high}.")
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                names = ", ".join(choice or "(empty)" for choice in allowed)
+                raise SettingsError(f"{name.upper()} is {value!r}; allowed is one of {names}.")
+        if not _DEVICE.fullmatch(self.device):
+            raise SettingsError(
+                f"DEVICE is {self.device!r}; allowed is one of auto, cpu, cuda, cuda:N."
+            )
+        self._check_addresses()
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise SettingsError("BASIC_AUTH_USER and BASIC_AUTH_PASS must be set together.")
+
+    def _check_addresses(self) -> None:
+        for name in ("label_studio_url", "backend_url", "llm_base_url"):
+            value = getattr(self, name)
+            if value and not value.startswith(("http://", "https://")):
+                raise SettingsError(
+                    f"{name.upper()} is {value!r}; it must start with http:// or https://."
+                )
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            raise SettingsError("REDIS_URL must start with redis://, rediss:// or unix://.")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "port": (1, 65535),
+    "label_studio_port": (1, 65535),
+    "llm_budget_usd": (0, 1e9),
+    "llm_concurrency": (1, 256),
+    "llm_timeout_s": (1, 600),
+    "stage_size": (2, 100_000),
+    "promote_every": (0, 30 * 86400),
+    "keep_tags": (2, 50),
+    "stage_epochs": (1, 50),
+    "reconcile_every": (5, 86400),
+    "max_body_mb": (1, 2000),
+    "web_threads": (1, 256),
+}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
+    "fine_tune": ("lora", "full"),
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+}
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "float | None": (float, "a number"),
+    "Path": (Path, "a path"),
+    "Path | None": (Path, "a path"),
+    "tuple[str, ...]": (_names, "a comma-separated list"),
+    "str": (str, "a text"),
+}
+
+
+def _convert(f: Field[Any], text: str) -> Any:
+    reader, expected = _READERS[str(f.type)]
+    try:
+        return reader(text)
+    except ValueError:
+        raise SettingsError(f"{f.name.upper()} is {text!r}; expected {expected}.") from None
+
+
+def read_environment(folder: Path | None = None) -> dict[str, str]:
+    """The process environment, completed by `.env` in `folder` (default: working folder)."""
+    from dotenv import dotenv_values
+
+    path = (folder or Path.cwd()) / ".env"
+    values = {key: value for key, value in dotenv_values(path).items() if value is not None}
+    return {**values, **os.environ}
+
+
+def table() -> list[tuple[str, str, str]]:
+    """Rows (variable, default, meaning) for `python -m backend settings` and the README."""
+    rows = []
+    for f in fields(Settings):
+        default = "" if f.default in (None, ()) else str(f.default)
+        rows.append((f.name.upper(), default, str(f.metadata["doc"])))
+    return rows

@@ -1,0 +1,137 @@
+"""The one place where real parts are joined.
+
+Everything is built on first use, so that a door that needs little (the command line, `/health`)
+loads little. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from redis import Redis
+
+from backend import embedded_redis
+from backend.committees import Committees
+from backend.errors import BackendError
+from backend.journal import Journal
+from backend.label_studio import LabelStudio
+from backend.lease import Lease
+from backend.projects import Projects
+from backend.queues import Queues
+from backend.settings import Settings
+from training.model_store import ModelStore
+from training.pool import Pool
+from training.promotions import Promotions
+
+if TYPE_CHECKING:
+    from meta_controller.language_model import LanguageModel
+    from meta_controller.reviewer import Reviewer
+
+
+class NotConfigured(BackendError):
+    """A setting that this work needs is missing; the message names it."""
+
+
+class Wiring:
+    """The parts of this process, built from its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def redis(self) -> Redis:
+        """The client for our own state (decoded)."""
+        return embedded_redis.connect(self.settings, decode=True)
+
+    @cached_property
+    def raw_redis(self) -> Redis:
+        """The client that RQ needs (bytes)."""
+        return embedded_redis.connect(self.settings, decode=False)
+
+    @cached_property
+    def projects(self) -> Projects:
+        """What we know of the projects."""
+        return Projects(self.redis)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Errors and counters."""
+        return Journal(self.redis)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """The job queues."""
+        return Queues(self.raw_redis)
+
+    @cached_property
+    def store(self) -> ModelStore:
+        """Checkpoints and committee manifests."""
+        return ModelStore(self.settings.models)
+
+    @cached_property
+    def committees(self) -> Committees:
+        """Served tags and loaded committees."""
+        return Committees(self.settings, self.store, self.promotions, self.journal, self.redis)
+
+    def promotions(self, project_id: int) -> Promotions:
+        """The served tag of a project and its history."""
+        return Promotions(self.redis, project_id)
+
+    def pool(self, project_id: int) -> Pool:
+        """The verdicts of a project."""
+        return Pool(self.redis, project_id)
+
+    def lease(self, name: str) -> Lease:
+        """The lease for one unit of work."""
+        return Lease(self.redis, name)
+
+    @property
+    def has_label_studio(self) -> bool:
+        """Whether we can call Label Studio (else only answer it)."""
+        return bool(self.settings.label_studio_url and self.settings.label_studio_api_key)
+
+    @cached_property
+    def label_studio(self) -> LabelStudio:
+        """The client of Label Studio.
+
+        Raises:
+            NotConfigured: LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY is unset.
+        """
+        if not self.has_label_studio:
+            raise NotConfigured(
+                "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set for this: the address of "
+                "Label Studio and an access token of a user (Account & Settings, Access Token)."
+            )
+        return LabelStudio(self.settings.label_studio_url, self.settings.label_studio_api_key)
+
+    @cached_property
+    def language_model(self) -> LanguageModel | None:
+        """The reviewing LLM, None when none is configured."""
+        from meta_controller.providers import build
+
+        settings = self.settings
+        return build(
+            provider=settings.llm_provider,
+            model=settings.llm_model,
+            base_url=settings.llm_base_url,
+            anthropic_api_key=settings.anthropic_api_key,
+            openai_api_key=settings.openai_api_key,
+            script=settings.llm_script,
+            timeout_s=settings.llm_timeout_s,
+        )
+
+    def reviewer(self, project_id: int, model: LanguageModel) -> Reviewer:
+        """The reviewer of one project's hard samples."""
+        from meta_controller.answers import Answers
+        from meta_controller.ledger import Ledger
+        from meta_controller.prices import price_of
+        from meta_controller.reviewer import Reviewer
+
+        return Reviewer(
+            model,
+            Ledger(self.redis, project_id, budget_usd=self.settings.llm_budget_usd),
+            Answers(self.redis, project_id),
+            price=price_of(model.provider, model.model, self.settings.llm_base_url),
+            concurrency=self.settings.llm_concurrency,
+        )

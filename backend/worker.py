@@ -1,0 +1,83 @@
+"""A worker's door: `python -m backend worker review|push|train`.
+
+`review` and `push` run their jobs in this process (they wait for others, or keep a model loaded);
+`train` spawns a process for each job, so that memory and a GPU are given back after it. Every
+review worker can run the scheduler; a lease lets one of them do it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+
+from rq import SimpleWorker, SpawnWorker
+from rq.serializers import JSONSerializer
+from rq.worker import BaseWorker
+
+from backend import embedded_redis
+from backend.queues import KINDS
+from backend.scheduler import Scheduler
+from backend.settings import Settings
+from backend.wiring import Wiring
+
+logger = logging.getLogger(__name__)
+
+_WORKERS: dict[str, type[BaseWorker]] = {
+    "review": SimpleWorker,
+    "push": SimpleWorker,
+    "train": SpawnWorker,
+}
+
+
+def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
+    """Work until told to stop (SIGTERM finishes the job first); `burst` stops when idle.
+
+    Raises:
+        RedisMissing: Redis does not answer.
+    """
+    embedded_redis.check(wiring.redis, wiring.settings)
+    name = f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    worker = _WORKERS[kind](
+        [wiring.queues.queue(kind)],
+        name=name,
+        connection=wiring.raw_redis,
+        serializer=JSONSerializer,
+        worker_ttl=60,
+        log_job_description=False,
+    )
+    stop = threading.Event()
+    settings = wiring.settings
+    wiring.queues.tell(kind, llm=_llm(settings), stage_size=str(settings.stage_size))
+    threads = [threading.Thread(target=_report, args=(wiring, kind, name, stop), daemon=True)]
+    if kind == "review" and not burst:
+        threads.append(threading.Thread(target=Scheduler(wiring).run, args=(stop,), daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        worker.work(burst=burst, logging_level=wiring.settings.log_level)
+    finally:
+        stop.set()
+        wiring.queues.gone(kind, name)
+
+
+def _llm(settings: Settings) -> str:
+    if not settings.has_llm:
+        return "none: hard samples wait for people"
+    provider = settings.llm_provider or ("anthropic" if settings.anthropic_api_key else "openai")
+    return f"{provider} {settings.llm_model or '(default model)'}"
+
+
+def _report(wiring: Wiring, kind: str, name: str, stop: threading.Event) -> None:
+    while True:
+        try:
+            wiring.queues.report(kind, name)
+        except Exception as error:  # Redis restarts; the next report is seconds away
+            logger.warning("%s: not reported: %s", name, type(error).__name__)
+        if stop.wait(3.0):
+            return
+
+
+__all__ = ["KINDS", "run"]

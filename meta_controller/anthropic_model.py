@@ -1,0 +1,105 @@
+"""Claude behind the `LanguageModel` seam: one HTTP request per `ask`, no retries of its own.
+
+Imports the SDK, so the web process never imports this module.
+"""
+
+from __future__ import annotations
+
+import time
+
+from anthropic import (
+    Anthropic,
+    AnthropicError,
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    RetryableError,
+)
+from anthropic.types import Message, OutputConfigParam
+
+from meta_controller.errors import Fatal, LanguageModelError, Retryable, from_status
+from meta_controller.language_model import MAX_OUTPUT_TOKENS, TIMEOUT_S, Question, Reply
+from meta_controller.prompt import build_prompt
+from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict, to_reply
+
+_STOPPED = {
+    "refusal": ("refusal", "the model refused"),
+    "max_tokens": ("truncated", f"the answer passed {MAX_OUTPUT_TOKENS} tokens"),
+    "model_context_window_exceeded": ("truncated", "the text fills the context window"),
+}
+
+
+class AnthropicModel:
+    """A Claude model, asked with structured output and, where it knows it, low effort."""
+
+    provider = "anthropic"
+
+    def __init__(
+        self, model: str, api_key: str, base_url: str = "", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self.model = model
+        self.base_url = base_url
+        self._who = f"{self.provider} {model}"
+        # Models before Claude 4.6 refuse the effort setting; newer ones think at length without.
+        self._effort = Option()
+        self._client = Anthropic(
+            api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
+        )
+
+    def ask(self, question: Question) -> Reply:
+        """Ask exactly once.
+
+        Raises:
+            LanguageModelError: Retryable, Fatal or NoVerdict.
+        """
+        prompt = build_prompt(question)
+        config = OutputConfigParam(format={"type": "json_schema", "schema": prompt.schema})
+        if with_effort := self._effort.wanted:
+            config["effort"] = "low"
+        started_s = time.monotonic()
+        try:
+            message = self._client.messages.create(
+                model=self.model,
+                max_tokens=MAX_OUTPUT_TOKENS,
+                system=prompt.system,
+                messages=[{"role": "user", "content": prompt.sample}],
+                output_config=config,
+            )
+        except AnthropicError as error:
+            # "from None": what the provider wrote may quote the key or the text.
+            raise self._effort.refused(translate(error, self._who), with_effort) from None
+        except ValueError:  # a body that is not the JSON it says it is
+            raise broken_reply(self._who) from None
+        self._effort.accepted(with_effort)
+        return self._read(question, message, time.monotonic() - started_s)
+
+    def _read(self, question: Question, message: Message, latency_s: float) -> Reply:
+        if not isinstance(message, Message) or not message.usage:
+            raise broken_reply(self._who)
+        usage = message.usage
+        cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+        tokens = (usage.input_tokens + cached, usage.output_tokens)
+        if message.stop_reason in _STOPPED:
+            raise no_verdict(self._who, *_STOPPED[message.stop_reason], tokens)
+        answer = "".join(block.text for block in message.content if block.type == "text")
+        return to_reply(question, answer, tokens, latency_s, self.model, self._who)
+
+
+def translate(error: AnthropicError, who: str) -> LanguageModelError:
+    """Class an error of the SDK; every class it has ends in one of ours."""
+    if isinstance(error, APIStatusError):
+        return from_status(
+            who,
+            error.status_code,
+            key_name="ANTHROPIC_API_KEY",
+            body=str(error.body),
+            headers=error.response.headers,
+        )
+    if isinstance(error, APIConnectionError):
+        return lost_connection(error, who)
+    if isinstance(error, APIResponseValidationError):
+        return broken_reply(who)
+    if isinstance(error, RetryableError):
+        return Retryable(f"{who}: {type(error).__name__}: try again later", "server error")
+    # Credentials, webhooks, tools, misuse: nothing that another question could change.
+    return Fatal(f"{who}: {type(error).__name__}: check ANTHROPIC_API_KEY", "client")

@@ -1,0 +1,120 @@
+"""OpenAI, and every server that speaks its chat completions, behind the `LanguageModel` seam.
+
+One HTTP request per `ask`, no retries of its own. Imports the SDK, so the web process never
+imports this module.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from openai import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APIStatusError,
+    ContentFilterFinishReasonError,
+    LengthFinishReasonError,
+    OpenAI,
+    OpenAIError,
+)
+from openai.types.chat import ChatCompletion
+
+from meta_controller.errors import Fatal, LanguageModelError, from_status
+from meta_controller.language_model import MAX_OUTPUT_TOKENS, TIMEOUT_S, Question, Reply
+from meta_controller.prompt import Prompt, build_prompt
+from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict, to_reply
+
+_STOPPED = {
+    "content_filter": ("refusal", "the content filter stepped in"),
+    "length": ("truncated", f"the answer passed {MAX_OUTPUT_TOKENS} tokens"),
+}
+
+
+class OpenAIModel:
+    """A chat model of OpenAI's or of a compatible server (vLLM, Ollama, DeepSeek, MiniMax)."""
+
+    provider = "openai"
+
+    def __init__(
+        self, model: str, api_key: str, base_url: str = "", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self.model = model
+        self.base_url = base_url
+        self._who = f"{self.provider} {model}"
+        # Custom servers may not know json_schema, OpenAI's older models no reasoning effort.
+        self._option = Option()
+        self._client = OpenAI(
+            api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
+        )
+
+    def ask(self, question: Question) -> Reply:
+        """Ask exactly once.
+
+        Raises:
+            LanguageModelError: Retryable, Fatal or NoVerdict.
+        """
+        prompt = build_prompt(question)
+        with_option = self._option.wanted
+        started_s = time.monotonic()
+        try:
+            completion = self._client.chat.completions.create(
+                model=self.model,
+                messages=[
+                    {"role": "system", "content": prompt.system},
+                    {"role": "user", "content": prompt.sample},
+                ],
+                **self._fields(prompt, with_option),
+            )
+        except OpenAIError as error:
+            # "from None": what the provider wrote may quote the key or the text.
+            raise self._option.refused(translate(error, self._who), with_option) from None
+        except ValueError:  # a body that is not the JSON it says it is
+            raise broken_reply(self._who) from None
+        self._option.accepted(with_option)
+        return self._read(question, completion, time.monotonic() - started_s)
+
+    def _fields(self, prompt: Prompt, with_option: bool) -> dict[str, Any]:
+        schema = {"name": "answer", "strict": True, "schema": prompt.schema}
+        strict = {"type": "json_schema", "json_schema": schema}
+        if self.base_url:
+            # Compatible servers know max_tokens; OpenAI's reasoning models refuse that name.
+            form = strict if with_option else {"type": "json_object"}
+            return {"max_tokens": MAX_OUTPUT_TOKENS, "response_format": form}
+        fields = {"max_completion_tokens": MAX_OUTPUT_TOKENS, "response_format": strict}
+        return {**fields, "reasoning_effort": "low"} if with_option else fields
+
+    def _read(self, question: Question, completion: ChatCompletion, latency_s: float) -> Reply:
+        if not isinstance(completion, ChatCompletion) or not completion.choices:
+            raise broken_reply(self._who)
+        usage, choice = completion.usage, completion.choices[0]
+        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        kind, why = _STOPPED.get(choice.finish_reason, ("", ""))
+        if choice.message.refusal:
+            kind, why = "refusal", "the model refused"
+        if kind:
+            raise no_verdict(self._who, kind, why, tokens)
+        answer = choice.message.content or ""
+        return to_reply(question, answer, tokens, latency_s, self.model, self._who)
+
+
+def translate(error: OpenAIError, who: str) -> LanguageModelError:
+    """Class an error of the SDK; every class it has ends in one of ours."""
+    if isinstance(error, APIStatusError):
+        return from_status(
+            who,
+            error.status_code,
+            key_name="OPENAI_API_KEY",
+            body=str(error.body),
+            headers=error.response.headers,
+        )
+    if isinstance(error, APIConnectionError):
+        return lost_connection(error, who)
+    if isinstance(error, APIResponseValidationError):
+        return broken_reply(who)
+    if isinstance(error, LengthFinishReasonError):
+        return no_verdict(who, "truncated", "the answer was cut")
+    if isinstance(error, ContentFilterFinishReasonError):
+        return no_verdict(who, "refusal", "the content filter stepped in")
+    # Credentials, sockets, misuse: nothing that another question could change.
+    return Fatal(f"{who}: {type(error).__name__}: check OPENAI_API_KEY", "client")

@@ -1,0 +1,86 @@
+"""What the two SDKs have in common: optional request fields, lost connections, odd replies.
+
+Both stand on httpx2, so what happened on the wire is read from its exceptions.
+"""
+
+from __future__ import annotations
+
+import httpx2
+
+from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
+from meta_controller.language_model import Question, Reply
+from meta_controller.prompt import read_answer
+
+
+class Option:
+    """A request field that not every model or server knows.
+
+    Sent until a request with it is answered by HTTP 400 before any was accepted; that request
+    is to be asked again without. One is kept per model object, so per process.
+    """
+
+    def __init__(self) -> None:
+        self._accepted = False
+        self._refused = False
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether to send the field."""
+        return self._accepted or not self._refused
+
+    def accepted(self, sent: bool) -> None:
+        """Note that a request went through."""
+        self._accepted = self._accepted or sent
+
+    def refused(self, failure: LanguageModelError, sent: bool) -> LanguageModelError:
+        """Turn a first rejection of the field into a reason to ask again without it."""
+        if failure.kind != "rejected" or not sent or self._accepted:
+            return failure
+        self._refused = True
+        return Retryable(
+            "the server rejected an optional field: asking without it",
+            "option refused",
+            retry_after_s=0.0,
+        )
+
+
+def lost_connection(error: Exception, who: str) -> Retryable:
+    """Class a connection error by its cause; only a request that left may have been billed."""
+    cause = error.__cause__
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return Retryable(f"{who}: cannot connect: check the base URL and network", "connection")
+    if isinstance(cause, httpx2.TimeoutException):
+        return Retryable(f"{who}: no answer in time: try again", "timeout", maybe_billed=True)
+    return Retryable(f"{who}: connection lost: try again", "connection", maybe_billed=True)
+
+
+def broken_reply(who: str) -> Retryable:
+    """A success status whose body is not what the API promises: some proxy's page, a cut body."""
+    text = f"{who}: the reply was unreadable: try again"
+    return Retryable(text, "server error", maybe_billed=True)
+
+
+def no_verdict(who: str, kind: str, why: str, tokens: tuple[int, int] = (0, 0)) -> NoVerdict:
+    """An answer that was paid for, `tokens` (in, out), and is none."""
+    text = f"{who}: {kind}, {why}: leave the text to people"
+    return NoVerdict(text, kind, tokens_in=tokens[0], tokens_out=tokens[1])
+
+
+def to_reply(
+    question: Question,
+    answer: str,
+    tokens: tuple[int, int],
+    latency_s: float,
+    model: str,
+    who: str,
+) -> Reply:
+    """Check the model's words and make a reply of them.
+
+    Raises:
+        NoVerdict: they are no JSON object or name a label outside the project's set.
+    """
+    try:
+        labels, reason = read_answer(question.labels, answer)
+    except ValueError as error:
+        raise no_verdict(who, "invalid answer", str(error), tokens) from None
+    return Reply(labels, reason, *tokens, latency_s, model)

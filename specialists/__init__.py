@@ -1,0 +1,1 @@
+"""Specialists: small classifiers, the committee they form, its vote and its decision."""

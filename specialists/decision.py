@@ -1,0 +1,159 @@
+"""How the votes of a committee become one decision.
+
+`PaperRule` is the paper's: majority vote, and a sample on which the members do not all agree is
+hard (arXiv 2506.16393, section 3). It knows probabilities and label names; no text, no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from specialists.types import Decision, LabelSet, MemberVote
+
+Votes = npt.NDArray[np.float32]  # (members, labels), NaN where a member does not know a label
+Probabilities = npt.NDArray[np.float64]
+
+_CHOSEN = 0.5  # multiple choice: a label is said from this probability on
+
+
+class DecisionRule(Protocol):
+    """Turns the votes on one text into a decision."""
+
+    def decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
+        """Decide one text from votes of shape (members, labels); `names` are the members'."""
+        ...
+
+
+def abstain(reason: str, *, hard: bool) -> Decision:
+    """The decision that names no label."""
+    return Decision(labels=(), confidence=0.0, hard=hard, reason=reason)
+
+
+class PaperRule:
+    """Majority vote; hard unless at least two members could say the answer and all say it."""
+
+    def decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
+        """Decide one text from votes of shape (members, labels); the members' order is free."""
+        needed = 1 if labels.multiple else 2  # with one label known there is no choice to make
+        voting = (~np.isnan(votes)).sum(axis=1) >= needed
+        heard = votes[voting].astype(np.float64)
+        members = [name for name, votes_too in zip(names, voting, strict=True) if votes_too]
+        if not members:
+            return abstain("no member knows these labels", hard=True)
+        if labels.multiple:
+            return _decide_multiple(heard, members, labels.names)
+        return _decide_single(heard, members, labels.names)
+
+
+def pool(votes: Probabilities) -> Probabilities:
+    """Average votes (members, labels) of single choice into probabilities (labels,) with sum 1.
+
+    A label that a member does not know gets from it what the knowing members give that label on
+    average, and its own votes are scaled to the rest. The order of the members has no influence.
+    """
+    known = ~np.isnan(votes)
+    average = _mean_over_members(votes)
+    filled = np.where(known, 0.0, average)
+    missing = np.minimum(filled.sum(axis=1, keepdims=True), 1.0)
+    rows = filled + np.where(known, votes, 0.0) * (1.0 - missing)
+    rows /= rows.sum(axis=1, keepdims=True)
+    pooled = _mean_over_members(rows)
+    pooled /= pooled.sum()
+    return pooled
+
+
+def _mean_over_members(votes: Probabilities) -> Probabilities:
+    """Mean of the known votes per label, 0 where none is; sorted first, as sums depend on order."""
+    ordered = np.sort(votes, axis=0)  # NaN last
+    count = (~np.isnan(ordered)).sum(axis=0)
+    mean: Probabilities = np.nansum(ordered, axis=0) / np.maximum(count, 1)
+    return mean
+
+
+def _decide_single(votes: Probabilities, members: list[str], names: Sequence[str]) -> Decision:
+    pooled = pool(votes)
+    choices = np.nanargmax(votes, axis=1)
+    counts = Counter(choices.tolist())
+    winner = max(range(len(names)), key=lambda label: (counts[label], pooled[label]))
+    counting = ~np.isnan(votes[:, winner])
+    said = [
+        MemberVote(member, (names[choice],), float(row[choice]))
+        for member, choice, row in zip(members, choices, votes, strict=True)
+    ]
+    heard = [vote for vote, counts_too in zip(said, counting, strict=True) if counts_too]
+    agree = sum(vote.labels == (names[winner],) for vote in heard)
+    return Decision(
+        labels=(names[winner],),
+        confidence=float(pooled[winner]),
+        hard=agree < len(heard) or len(heard) < 2,
+        reason=_single_reason(names[winner], heard, agree),
+        probabilities=tuple(pooled.tolist()),
+        votes=tuple(said),
+    )
+
+
+def _single_reason(winner: str, heard: list[MemberVote], agree: int) -> str:
+    if len(heard) < 2:
+        return f"only {heard[0].member} knows {winner}"
+    if agree == len(heard):
+        return f"{agree} of {agree} agree"
+    others: dict[str, list[str]] = {}
+    for vote in sorted(heard, key=lambda vote: vote.member):
+        if vote.labels != (winner,):
+            others.setdefault(vote.labels[0], []).append(vote.member)
+    dissent = "; ".join(
+        f"{' and '.join(who)} {'says' if len(who) == 1 else 'say'} {label}"
+        for label, who in sorted(others.items())
+    )
+    return f"{agree} of {len(heard)} say {winner}; {dissent}"
+
+
+def _decide_multiple(votes: Probabilities, members: list[str], names: Sequence[str]) -> Decision:
+    pooled = _mean_over_members(votes)
+    chosen = pooled >= _CHOSEN
+    known, yes = ~np.isnan(votes), votes >= _CHOSEN  # NaN >= x is false
+    disputed = np.any(known & (yes != chosen), axis=0)
+    lonely = chosen & (known.sum(axis=0) < 2)
+    said = tuple(
+        MemberVote(
+            member,
+            tuple(name for name, says in zip(names, row_yes, strict=True) if says),
+            float(np.nanmax(row)),
+        )
+        for member, row, row_yes in zip(members, votes, yes, strict=True)
+    )
+    return Decision(
+        labels=tuple(name for name, is_in in zip(names, chosen, strict=True) if is_in),
+        # As sure as of its least certain label; a label that nobody knows says nothing.
+        confidence=float(np.min(np.maximum(pooled, 1.0 - pooled)[known.any(axis=0)])),
+        hard=bool(disputed.any() or lonely.any() or not chosen.any()),
+        reason=_multiple_reason(names, chosen, disputed, lonely, len(members)),
+        probabilities=tuple(pooled.tolist()),
+        votes=said,
+    )
+
+
+def _multiple_reason(
+    names: Sequence[str],
+    chosen: npt.NDArray[np.bool_],
+    disputed: npt.NDArray[np.bool_],
+    lonely: npt.NDArray[np.bool_],
+    members: int,
+) -> str:
+    """Say the first of: members differ, one member alone, no label, all agree."""
+    if disputed.any():
+        return f"members differ on {_listed(names, disputed)}"
+    if lonely.any():
+        return f"only one member knows {_listed(names, lonely)}"
+    if not chosen.any():
+        return f"no label reaches {_CHOSEN}"
+    return f"{members} of {members} agree"
+
+
+def _listed(names: Sequence[str], mask: npt.NDArray[np.bool_]) -> str:
+    return ", ".join(name for name, is_in in zip(names, mask, strict=True) if is_in)

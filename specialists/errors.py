@@ -1,0 +1,19 @@
+"""What can go wrong with a specialist, by what the caller can do about it.
+
+SpecialistError
+└── SpecialistUnavailable   fix the id, the network or the file, or leave the member out
+"""
+
+from __future__ import annotations
+
+
+class SpecialistError(Exception):
+    """Root of the errors that this package raises."""
+
+
+class SpecialistUnavailable(SpecialistError):
+    """One specialist cannot be used; the message is one sentence: which, why, what next."""
+
+    def __init__(self, source: str, why: str, next_step: str) -> None:
+        super().__init__(f"{source} is not available: {why}; {next_step}.")
+        self.source = source

@@ -1,0 +1,155 @@
+"""From a reference to a specialist that votes: find the parts, open them, join them.
+
+Three kinds of source: `embedded:<name>` (an adapter of this package over the embedded base
+weights), a Hub id, a local folder. A checkpoint folder replaces the published weights: an adapter
+over the same base, or a whole model.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from specialists import adapter, weights
+from specialists.errors import SpecialistUnavailable
+from specialists.projection import Projection
+from specialists.registry import EMBEDDED_PREFIX, embedded_labels, member
+from specialists.transformer import Specialist, Transformer
+from specialists.types import LabelSet, SpecialistRef
+
+ADAPTERS = Path(__file__).parent / "adapters"
+# transformers sets process-wide defaults while it builds a model.
+_building = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a specialist is made of: a base folder and, perhaps, an adapter over it.
+
+    `labels` are given where the base folder has no classifier of its own (the embedded base);
+    `published` is false when the base is a whole checkpoint of ours.
+    """
+
+    base: Path
+    adapter: Path | None = None
+    labels: tuple[str, ...] | None = None
+    published: bool = True
+
+
+def load(
+    ref: SpecialistRef,
+    labels: LabelSet,
+    folder: Path | None,
+    device: str = "cpu",
+    converted: Path | None = None,
+) -> Specialist:
+    """Load a specialist as published, or from its verified checkpoint `folder`.
+
+    `converted` keeps safetensors made from the pickles of ids that a user named; without it such
+    ids are refused. Raises SpecialistUnavailable with one sentence for whatever goes wrong.
+    """
+    try:
+        model, tokenizer = open_model(find_parts(ref.source, folder, converted), device)
+        return Transformer(model, tokenizer, projection(model, ref, labels))
+    except SpecialistUnavailable:
+        raise
+    except Exception as error:  # transformers and safetensors raise anything for a bad file
+        raise SpecialistUnavailable(
+            ref.source,
+            f"its {'checkpoint' if folder else 'files'} cannot be opened ({_summary(error)})",
+            "roll back to an earlier version" if folder else "choose another specialist",
+        ) from error
+
+
+def own_labels(source: str) -> tuple[str, ...]:
+    """A published specialist's own labels, in the order of its outputs, without its weights.
+
+    Raises SpecialistUnavailable.
+    """
+    if source.startswith(EMBEDDED_PREFIX):
+        return embedded_labels(source.removeprefix(EMBEDDED_PREFIX))
+    id2label = weights.config(source).get("id2label")
+    if not id2label:
+        raise SpecialistUnavailable(
+            source, "its config.json names no labels (id2label)", "choose a classifier"
+        )
+    return tuple(str(id2label[key]) for key in sorted(id2label, key=int))
+
+
+def find_parts(source: str, folder: Path | None, converted: Path | None = None) -> Parts:
+    """Locate a specialist's files, as published or of the checkpoint `folder`.
+
+    Raises SpecialistUnavailable, and ValueError for an adapter trained over other base weights.
+    """
+    if folder is not None and not adapter.is_adapter(folder):
+        return Parts(folder, published=False)
+    if source.startswith(EMBEDDED_PREFIX):
+        name = source.removeprefix(EMBEDDED_PREFIX)
+        return Parts(weights.minilm(), folder or ADAPTERS / name, embedded_labels(name))
+    parts = Parts(weights.published(source, converted), folder)
+    if folder is not None:
+        adapter.check_base(folder, weights.digest(parts.base))
+    return parts
+
+
+def open_model(parts: Parts, device: str = "cpu") -> tuple[Any, Any]:
+    """Open the model in fp32, its adapter merged, and its tokenizer."""
+    with _building:
+        model = open_base(parts)
+    if parts.adapter is not None:
+        adapter.merge(model.state_dict(), parts.adapter)
+    return model.to(device), open_tokenizer(parts)
+
+
+def open_tokenizer(parts: Parts) -> Any:
+    """Open the tokenizer that lies beside the base weights."""
+    return AutoTokenizer.from_pretrained(parts.base, local_files_only=True, trust_remote_code=False)
+
+
+def open_base(parts: Parts) -> Any:
+    """Open the base model alone, in fp32 on the CPU; a missing classifier starts at random."""
+    if parts.labels is None:
+        return AutoModelForSequenceClassification.from_pretrained(
+            parts.base,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    config = AutoConfig.from_pretrained(
+        parts.base,
+        local_files_only=True,
+        id2label=dict(enumerate(parts.labels)),
+        label2id={label: i for i, label in enumerate(parts.labels)},
+    )
+    build: Any = AutoModelForSequenceClassification.from_config
+    model = build(config, dtype=torch.float32)
+    state = load_file(parts.base / weights.SAFETENSORS)
+    missing = model.base_model.load_state_dict(state, strict=False).missing_keys
+    if missing:
+        raise ValueError(f"{parts.base.name} lacks {', '.join(missing)}")
+    return model
+
+
+def projection(model: Any, ref: SpecialistRef, labels: LabelSet) -> Projection:
+    """Join a model's outputs to the project's labels by the reference's map.
+
+    A reference without one was made without the model's config: its labels are matched here.
+    Raises SpecialistUnavailable when none matches.
+    """
+    own = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    sigmoid = model.config.problem_type == "multi_label_classification"
+    label_map = ref.label_map or member(ref.source, labels, own).label_map
+    return Projection(own, label_map, labels, sigmoid=sigmoid)
+
+
+def _summary(error: Exception) -> str:
+    """One line of a foreign error: its type and the first sentence of what it said."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:200]}".rstrip(": .")

@@ -1,0 +1,114 @@
+"""Which specialists there are: the embedded six, the paper's six, and any other by its id.
+
+It makes references (`SpecialistRef`); it loads nothing and knows nothing of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from specialists.errors import SpecialistUnavailable
+from specialists.label_map import match
+from specialists.types import LabelSet, SpecialistRef
+
+EMBEDDED_PREFIX = "embedded:"
+
+# Family -> adapter -> its own labels in the order of its outputs.
+EMBEDDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "sentiment": {
+        "sentiment-reviews": ("negative", "positive"),
+        "sentiment-tweets": ("negative", "neutral", "positive"),
+        "sentiment-finance": ("negative", "neutral", "positive"),
+    },
+    "toxicity": {
+        "toxicity-comments": ("non-toxic", "toxic"),
+        "toxicity-tweets": ("non-toxic", "toxic"),
+        "toxicity-implicit": ("non-toxic", "toxic"),
+    },
+}
+
+# Family -> short name -> Hub id: the two committees of arXiv 2506.16393.
+PAPER_MEMBERS: Mapping[str, Mapping[str, str]] = {
+    "sentiment": {
+        "twitter-roberta": "cardiffnlp/twitter-roberta-base-sentiment-latest",
+        "twitter-xlm-roberta": "cardiffnlp/twitter-xlm-roberta-base-sentiment",
+        "bertweet": "finiteautomata/bertweet-base-sentiment-analysis",
+    },
+    "toxicity": {
+        "roberta-toxicity": "s-nlp/roberta_toxicity_classifier",
+        "bert-toxic": "JungleLee/bert-toxic-comment-classification",
+        "toxic-comment": "garak-llm/toxic-comment-model",
+    },
+}
+
+
+def embedded_names() -> tuple[str, ...]:
+    """The names of the adapters that ship with the package, as in `embedded:<name>`."""
+    return tuple(name for family in EMBEDDED.values() for name in family)
+
+
+def embedded_labels(name: str) -> tuple[str, ...]:
+    """The own labels of one embedded specialist; raises SpecialistUnavailable for other names."""
+    for family in EMBEDDED.values():
+        if name in family:
+            return family[name]
+    known = ", ".join(embedded_names())
+    raise SpecialistUnavailable(
+        f"{EMBEDDED_PREFIX}{name}", "no such adapter ships with this version", f"use one of {known}"
+    )
+
+
+def default_members(wanted: LabelSet) -> list[SpecialistRef]:
+    """The embedded committee whose labels fit the project best; empty when none fits.
+
+    A member fits when its labels map to at least two of the project's: with fewer it has no choice
+    to make.
+    """
+    committees = [_fitting(family, wanted) for family in EMBEDDED.values()]
+    return max(committees, key=lambda refs: len({n for ref in refs for n in _covered(ref)}))
+
+
+def member(source: str, wanted: LabelSet, own: Sequence[str]) -> SpecialistRef:
+    """Refer to a Hub id, a local folder or an embedded adapter whose own labels are `own`.
+
+    Raises SpecialistUnavailable when none of its labels matches one of the project's.
+    """
+    label_map = match(own, wanted, model=source)
+    if not label_map:
+        raise SpecialistUnavailable(
+            source,
+            f"its labels ({', '.join(own)}) match none of the project's "
+            f"({', '.join(wanted.names)})",
+            "name the equivalents in the labels' alias attributes or choose another model",
+        )
+    return SpecialistRef(_short_name(source), source, label_map)
+
+
+def unmatched(source: str) -> SpecialistRef:
+    """Refer to a source whose labels are matched when it is loaded: no config is read for it."""
+    return SpecialistRef(_short_name(source), source, {})
+
+
+def _fitting(family: Mapping[str, tuple[str, ...]], wanted: LabelSet) -> list[SpecialistRef]:
+    refs = [
+        SpecialistRef(name.partition("-")[2], EMBEDDED_PREFIX + name, match(own, wanted))
+        for name, own in family.items()
+    ]
+    return [ref for ref in refs if len(_covered(ref)) >= 2]
+
+
+def _covered(ref: SpecialistRef) -> set[str]:
+    """The project labels that a member knows."""
+    return set(ref.label_map.values())
+
+
+def _short_name(source: str) -> str:
+    """The name under which people see a member: the paper's short one, or the id's last part."""
+    for family in PAPER_MEMBERS.values():
+        for name, hub_id in family.items():
+            if hub_id == source:
+                return name
+    if source.startswith(EMBEDDED_PREFIX):
+        return source.removeprefix(EMBEDDED_PREFIX).partition("-")[2]
+    return PurePath(source).name

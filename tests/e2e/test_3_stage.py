@@ -1,0 +1,64 @@
+"""Story 3: answers train the committee; a stage is shown everywhere, and taken back."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from running_demo import Demo, eventually
+from test_1_predictions import counts, rows_of, served
+
+from backend.demo import PROJECTS
+
+
+def tags_everywhere(demo: Demo) -> set[str]:
+    """The tag as Redis, Label Studio's project and our /setup tell it."""
+    project_id = demo.record["projects"]["sentiment"]
+    body = {"project": f"{project_id}.1", "schema": PROJECTS[0].label_config}
+    setup = httpx.post(f"{demo.record['backend_url']}/setup", json=body).json()["model_version"]
+    shown = demo.label_studio.project(project_id)["model_version"]
+    return {served(demo, "sentiment"), shown, setup}
+
+
+def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
+    before = served(demo, "sentiment")
+    printed = demo.command("demo", "--annotate", "50", timeout_s=900)
+    accuracies = re.findall(r"accuracy (\d\.\d+)", printed)
+    first, last = float(accuracies[0]), float(accuracies[-1])
+    assert last >= first, printed
+    (tag,) = eventually(lambda: len(tags_everywhere(demo)) == 1 and tags_everywhere(demo), 30)
+    assert tag != before, printed
+    tasks = demo.label_studio.task_ids(demo.record["projects"]["sentiment"])
+    eventually(lambda: counts(demo, "sentiment").keys() == set(tasks), 90, "all tasks predicted")
+    assert set(counts(demo, "sentiment").values()) == {1}
+
+
+def test_verdicts_stay_visible_after_the_promotion(demo: Demo) -> None:
+    project_id = demo.record["projects"]["sentiment"]
+    verdicts = [v for v in demo.wiring.pool(project_id).verdicts() if v.source == "llm"]
+
+    def all_shown() -> bool:
+        tag = served(demo, "sentiment")
+        shown = {r["task"]: r for r in rows_of(demo, "sentiment") if r["model_version"] == tag}
+        answers = {
+            task: [x for x in row["result"] if x["type"] == "choices"][0]
+            for task, row in shown.items()
+        }
+        return all(
+            answers[v.task_id]["value"]["choices"] == list(v.labels)
+            and answers[v.task_id]["meta"]["source"] == "llm"
+            for v in verdicts
+        )
+
+    eventually(all_shown, 60, "verdicts under the new tag")
+
+
+def test_rollback_serves_the_old_tag_everywhere_and_forward_again(demo: Demo) -> None:
+    project_id = str(demo.record["projects"]["sentiment"])
+    new = served(demo, "sentiment")
+    demo.command("rollback", "--project", project_id)
+    (old,) = eventually(lambda: len(tags_everywhere(demo)) == 1 and tags_everywhere(demo), 30)
+    assert old != new
+    eventually(lambda: set(counts(demo, "sentiment").values()) == {1}, 90, "one prediction a task")
+    demo.command("rollback", "--project", project_id, "--to", new)
+    assert served(demo, "sentiment") == new

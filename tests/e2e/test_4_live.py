@@ -1,0 +1,59 @@
+"""Story 4: a project whose backend was connected by hand in Label Studio (live mode)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from running_demo import Demo, eventually
+
+from backend.demo import PROJECTS
+
+TEXTS = [
+    "Loved every minute of it, would go again tomorrow.",
+    "The parcel arrived on Tuesday.",
+    "Worst service I have had in years.",
+    "Well, that went about as brilliantly as expected. Sigh.",
+    "Shares unchanged after the report.",
+    "Not bad at all, actually.",
+]
+
+
+def test_opens_and_retrieves_add_no_duplicates_and_keep_verdicts(demo: Demo) -> None:
+    label_studio = demo.label_studio
+    project_id = int(label_studio.create_project("By hand", PROJECTS[0].label_config)["id"])
+    label_studio.create_backend(url=demo.record["backend_url"], project=project_id, title="Mine")
+    ids = label_studio.import_tasks(project_id, [{"text": text} for text in TEXTS])
+    for _ in range(2):
+        label_studio.retrieve_predictions(project_id)
+        for _ in range(3):
+            label_studio.next_task(project_id)
+    rows = label_studio.predictions(project_id)
+    assert Counter(int(r["task"]) for r in rows) == Counter(ids)
+    assert label_studio.project(project_id)["model_version"] == "Mine", "still live"
+
+    row = rows[0]
+    demo.wiring.redis.hset("aa:e2e", "row", str(row["id"]))
+    from specialists.types import Verdict
+
+    verdict = Verdict(
+        task_id=int(row["task"]),
+        control="sentiment",
+        text=TEXTS[ids.index(int(row["task"]))],
+        labels=("neutral",),
+        source="llm",
+        author="somebody",
+        at=1.0,
+        reason="Seen by hand.",
+    )
+    demo.wiring.pool(project_id).add(verdict)
+    demo.wiring.projects.desk(project_id).want_patches([verdict.task_id])
+
+    def shown() -> bool:
+        result = label_studio.task_predictions(verdict.task_id)
+        return [r["result"][0]["value"].get("choices") for r in result] == [["neutral"]]
+
+    eventually(shown, 60, "the verdict in Label Studio")
+    label_studio.retrieve_predictions(project_id)
+    label_studio.next_task(project_id)
+    assert shown()
+    assert Counter(int(r["task"]) for r in label_studio.predictions(project_id)) == Counter(ids)

@@ -1,0 +1,91 @@
+"""A committee decides with whoever could be loaded, and never invents an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tiny_models import publish
+
+from specialists.committee import Committee
+from specialists.decision import PaperRule
+from specialists.types import Label, LabelSet, SpecialistRef
+
+LABELS = LabelSet((Label("negative"), Label("positive")))
+MAP = {"NEG": "negative", "POS": "positive"}
+
+
+class ByWord:
+    """Votes by whether a word stands in the text."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def votes(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        yes = np.array([self.word in text for text in texts], dtype=np.float32)
+        return np.stack([0.9 - 0.8 * yes, 0.1 + 0.8 * yes], axis=1)
+
+
+def committee(*words: str) -> Committee:
+    return Committee(LABELS, [(word, ByWord(word)) for word in words], PaperRule())
+
+
+def test_decisions_come_in_the_order_of_the_texts() -> None:
+    found = committee("good", "fine", "good").decide(["good fine", "bad", "good"])
+    assert [decision.labels for decision in found] == [("positive",), ("negative",), ("positive",)]
+    assert [decision.hard for decision in found] == [False, False, True]
+    assert found[2].reason == "2 of 3 say positive; fine says negative"
+
+
+def test_votes_have_one_row_per_member() -> None:
+    votes = committee("good", "bad").votes(["good", "bad", "so"])
+    assert votes.shape == (2, 3, 2)
+    assert votes.argmax(axis=2).tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t", "\u2003"])
+def test_a_text_without_a_word_is_answered_with_nothing(blank: str) -> None:
+    found = committee("good", "fine").decide(["good fine", blank])
+    assert found[0].labels == ("positive",)
+    assert (found[1].labels, found[1].confidence, found[1].hard) == ((), 0.0, False)
+    assert found[1].reason == "no usable text"
+
+
+def test_an_unavailable_member_is_left_out_and_told(tmp_path: Path) -> None:
+    refs = [
+        SpecialistRef("first", str(publish(tmp_path / "a", ("NEG", "POS"), seed=1)), MAP),
+        SpecialistRef("gone", str(tmp_path / "nowhere"), MAP),
+        SpecialistRef("second", str(publish(tmp_path / "b", ("NEG", "POS"), seed=1)), MAP),
+        SpecialistRef("untrained", str(tmp_path / "a"), MAP, checkpoint="c0ffee"),
+    ]
+    found = Committee.load(refs, LABELS, {}, "cpu", PaperRule())
+    assert found.names == ("first", "second")
+    assert len(found.problems) == 2
+    assert "nowhere is not available: neither a local model folder nor a Hub" in found.problems[0]
+    assert "checkpoint c0ffee is missing" in found.problems[1]
+    assert [decision.hard for decision in found.decide(["the film was good"])] == [False]
+
+
+def test_a_committee_without_members_abstains_and_says_why() -> None:
+    missing = SpecialistRef("gone", "embedded:no-such", MAP)
+    found = Committee.load([missing], LABELS, {}, "cpu", PaperRule())
+    decision = found.decide(["good", ""])[0]
+    assert (decision.labels, decision.hard) == ((), True)
+    assert "no such adapter ships" in decision.reason
+
+
+def test_several_threads_get_the_decisions_of_one(tmp_path: Path) -> None:
+    refs = [
+        SpecialistRef(str(n), str(publish(tmp_path / str(n), ("NEG", "POS"), seed=n)), MAP)
+        for n in range(2)
+    ]
+    asked = Committee.load(refs, LABELS, {}, "cpu", PaperRule())
+    texts = ["the film was good", "awful food", "so so", "not bad"]
+    expected = [(found.labels, found.hard) for found in asked.decide(texts)]
+    with ThreadPoolExecutor(6) as pool:
+        for found in pool.map(asked.decide, [texts] * 18):
+            assert [(decision.labels, decision.hard) for decision in found] == expected

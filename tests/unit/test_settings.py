@@ -1,0 +1,183 @@
+"""Settings: what is read, what is refused and in which words, and what never shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from backend.settings import Settings, SettingsError, read_environment, table
+
+RANGES = {
+    "PORT": (1, 65535),
+    "LABEL_STUDIO_PORT": (1, 65535),
+    "LLM_BUDGET_USD": (0, 1_000_000_000),
+    "LLM_CONCURRENCY": (1, 256),
+    "LLM_TIMEOUT_S": (1, 600),
+    "STAGE_SIZE": (2, 100_000),
+    "PROMOTE_EVERY": (0, 30 * 86400),
+    "KEEP_TAGS": (2, 50),
+    "STAGE_EPOCHS": (1, 50),
+    "RECONCILE_EVERY": (5, 86400),
+    "MAX_BODY_MB": (1, 2000),
+    "WEB_THREADS": (1, 256),
+}
+SECRETS = (
+    *("LABEL_STUDIO_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
+    *("BASIC_AUTH_PASS", "WEBHOOK_SECRET"),
+)
+
+
+def refusal(**environ: str) -> str:
+    """The message with which settings are refused, checked to be one sentence."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(environ)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert ". " not in message
+    return message
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.own_url == "http://127.0.0.1:9090"
+    assert settings.models == Path(".data/models")
+    assert not settings.has_llm
+
+
+def test_values_are_read_in_their_types() -> None:
+    settings = Settings.from_env(
+        {
+            "PORT": " 9191 ",
+            "MODEL_DIR": "/models",
+            "SPECIALISTS": "embedded:a, org/b,,",
+            "LLM_BUDGET_USD": "0",
+            "LLM_TIMEOUT_S": "2.5",
+            "STAGE_SIZE": "",
+        }
+    )
+    assert settings.own_url == "http://127.0.0.1:9191"
+    assert settings.models == Path("/models")
+    assert settings.specialists == ("embedded:a", "org/b")
+    assert settings.llm_budget_usd == 0
+    assert settings.llm_timeout_s == 2.5
+    assert settings.stage_size == Settings().stage_size
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_number_outside_its_range_is_refused(name: str) -> None:
+    low, high = RANGES[name]
+    Settings.from_env({name: str(low)})
+    Settings.from_env({name: str(high)})
+    for value in (low - 1, high + 1):
+        message = refusal(**{name: str(value)})
+        assert message.startswith(f"{name} is {value}")
+        assert re.search(rf"{low}\b.* to {high}\b", message)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("text", ["many", "nan", "inf", "1e400"])
+def test_what_is_no_usable_number_is_refused(name: str, text: str) -> None:
+    assert refusal(**{name: text}).startswith(f"{name} is ")
+
+
+def test_every_number_has_a_tested_range() -> None:
+    numbers = {f.name.upper() for f in fields(Settings) if str(f.type).startswith(("int", "flo"))}
+    assert numbers == set(RANGES)
+
+
+def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
+    for name, _, doc in table():
+        written = re.search(r"\((\d+)\.\.(\d+)\)", doc)
+        if written:
+            assert (int(written[1]), int(written[2])) == RANGES[name]
+
+
+@pytest.mark.parametrize("name", ["LLM_PROVIDER", "FINE_TUNE", "LOG_LEVEL", "DEVICE"])
+def test_an_unknown_choice_is_refused(name: str) -> None:
+    assert refusal(**{name: "maybe"}).startswith(f"{name} is 'maybe'; ")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_a_device_is_accepted(device: str) -> None:
+    assert Settings.from_env({"DEVICE": device}).device == device
+
+
+@pytest.mark.parametrize("name", ["LABEL_STUDIO_URL", "BACKEND_URL", "LLM_BASE_URL"])
+def test_an_address_without_a_scheme_is_refused(name: str) -> None:
+    assert refusal(**{name: "host:8080"}).startswith(f"{name} is 'host:8080'; ")
+
+
+def test_a_redis_address_without_a_scheme_is_refused_unseen() -> None:
+    message = refusal(REDIS_URL="hunter2@host:6379")
+    assert message.startswith("REDIS_URL ")
+    assert "hunter2" not in message
+    for url in ("redis://h", "rediss://:p@h:1/0", "unix:///run/redis.sock"):
+        assert Settings.from_env({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize("name", ["BASIC_AUTH_USER", "BASIC_AUTH_PASS"])
+def test_half_of_basic_auth_is_refused(name: str) -> None:
+    message = refusal(**{name: "hunter2"})
+    assert "BASIC_AUTH_USER" in message
+    assert "BASIC_AUTH_PASS" in message
+    assert "hunter2" not in message
+
+
+def test_secrets_never_show_in_the_repr() -> None:
+    environ = dict.fromkeys(SECRETS, "hunter2")
+    settings = Settings.from_env(
+        {**environ, "BASIC_AUTH_USER": "u", "REDIS_URL": "redis://:hunter2@host"}
+    )
+    assert settings.openai_api_key == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert "port=9090" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "has"),
+    [
+        ({}, False),
+        ({"ANTHROPIC_API_KEY": "k"}, True),
+        ({"OPENAI_API_KEY": "k"}, True),
+        ({"LLM_BASE_URL": "http://localhost:8000"}, True),
+        ({"LLM_PROVIDER": "scripted"}, True),
+        ({"LLM_PROVIDER": "none", "OPENAI_API_KEY": "k"}, False),
+    ],
+)
+def test_an_llm_is_there_when_one_is_named_or_has_a_key(environ: dict[str, str], has: bool) -> None:
+    assert Settings.from_env(environ).has_llm is has
+
+
+def test_dotenv_fills_in_and_never_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("PORT=1111\nSTAGE_SIZE=7\nKEEP_TAGS=4\nFLAG\n")
+    monkeypatch.setenv("PORT", "2222")
+    monkeypatch.setenv("KEEP_TAGS", "")
+    monkeypatch.delenv("STAGE_SIZE", raising=False)
+    settings = Settings.from_env(read_environment(tmp_path))
+    assert settings.port == 2222
+    assert settings.stage_size == 7
+    assert settings.keep_tags == Settings().keep_tags  # set empty means the default, not .env's
+
+
+def test_dotenv_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "2222")
+    assert read_environment(tmp_path)["PORT"] == "2222"
+
+
+def test_the_table_covers_every_setting_with_a_meaning() -> None:
+    rows = table()
+    assert [name for name, _, _ in rows] == [f.name.upper() for f in fields(Settings)]
+    assert all(doc.endswith(".") for _, _, doc in rows)
+    assert ("PORT", "9090", "Port of the backend (1..65535).") in rows
+
+
+def test_the_defaults_in_the_table_can_be_set() -> None:
+    defaults = {name: default for name, default, _ in table()}
+    assert Settings.from_env(defaults) == Settings()

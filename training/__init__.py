@@ -1,0 +1,1 @@
+"""Training: the pool of verdicts, stages, the gate, checkpoints and promotion."""

@@ -1,0 +1,25 @@
+"""What can go wrong in training, by what the caller can do about it.
+
+TrainingError
++-- CheckpointDamaged   give up on that folder or file: restore it, or roll back
++-- NothingToTrain      wait: the pool holds no verdict that a specialist can learn from
++-- TagNotKept          fix the input: choose one of the tags in the message
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """The root of this package's errors."""
+
+
+class CheckpointDamaged(TrainingError):
+    """A stored checkpoint or committee is missing, incomplete or changed."""
+
+
+class NothingToTrain(TrainingError):
+    """A stage was started, but none of its verdicts may be trained on."""
+
+
+class TagNotKept(TrainingError):
+    """A rollback asked for a tag that is not there to go back to."""

@@ -1,0 +1,251 @@
+"""The model store: checkpoint folders and committee manifests under one root.
+
+    checkpoints/<16 hex>/       one member's files and checksums.json; named by content
+    committees/<tag>.json       which checkpoints form a project's committees; named by content
+    tmp/                        what is being written; what a killed process left there is swept
+
+Everything is written aside, synced and renamed, so a name either shows whole files or nothing, and
+two processes that write the same content end with one copy. Content names also make damage plain:
+a folder whose files do not hash to its name is refused. The root may be a shared volume. It does
+not know Redis, which tag is served, or what is inside a checkpoint.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specialists.types import LabelSet, SpecialistRef
+from training.checksums import Stamp, damaged, seal, stamp, sync, verify
+from training.errors import CheckpointDamaged
+
+GRACE_S = 86_400.0  # longer than any stage runs: its checkpoints have no committee until it ends
+
+
+@dataclass(frozen=True)
+class ControlCommittee:
+    """The specialists that label one control."""
+
+    labels: LabelSet
+    members: tuple[SpecialistRef, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain JSON form, read back by `from_json`."""
+        members = [member.to_json() for member in self.members]
+        return {"labels": self.labels.to_json(), "members": members}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ControlCommittee:
+        """Read what `to_json` wrote."""
+        members = tuple(SpecialistRef.from_json(row) for row in data["members"])
+        return cls(LabelSet.from_json(data["labels"]), members)
+
+
+@dataclass(frozen=True)
+class CommitteeManifest:
+    """One version of a project's committees; its `tag` is named by its content."""
+
+    project_id: int
+    stage: int
+    parent: str | None
+    controls: Mapping[str, ControlCommittee]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain JSON form, read back by `from_json`."""
+        controls = {name: control.to_json() for name, control in self.controls.items()}
+        return {**self.__dict__, "controls": controls}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CommitteeManifest:
+        """Read what `to_json` wrote."""
+        controls = {name: ControlCommittee.from_json(row) for name, row in data["controls"].items()}
+        return cls(data["project_id"], data["stage"], data["parent"], controls)
+
+    def to_bytes(self) -> bytes:
+        """The one spelling of this manifest that is stored and hashed."""
+        text = json.dumps(self.to_json(), sort_keys=True, indent=1, ensure_ascii=False)
+        return text.encode("utf-8")
+
+    @property
+    def tag(self) -> str:
+        """The version's name: stage number and 8 hex digits of the content's sha256."""
+        return _tag(self.stage, self.to_bytes())
+
+    @property
+    def checkpoints(self) -> frozenset[str]:
+        """The names of all checkpoints that the members need."""
+        members = (member for control in self.controls.values() for member in control.members)
+        return frozenset(member.checkpoint for member in members if member.checkpoint)
+
+
+class ModelStore:
+    """Checkpoints and committees under `root`; safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._checkpoints = root / "checkpoints"
+        self._committees = root / "committees"
+        self._tmp = root / "tmp"
+        self._verified: dict[str, Stamp] = {}
+
+    def write(self, fill: Callable[[Path], None]) -> str:
+        """Store the files that `fill` writes into the empty folder it is given; return their name.
+
+        Raises TrainingError when `fill` wrote nothing, or anything but plain files and folders.
+        """
+        with self._aside() as aside:
+            aside.mkdir()
+            fill(aside)
+            name = seal(aside)
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            self._put(aside, name)
+            sync(self._checkpoints)
+        return name
+
+    def open(self, name: str) -> Path:
+        """The folder of a checkpoint, after checking that every file is as it was written.
+
+        Cheap for a folder that this process verified and nobody touched since. Raises
+        CheckpointDamaged, which names the folder, the file and the next step.
+        """
+        folder = self._checkpoints / name
+        if not re.fullmatch(r"[0-9a-f]{16}", name) or not folder.is_dir():
+            raise damaged(folder, "the folder is missing")
+        try:
+            seen = stamp(folder)
+        except FileNotFoundError as error:
+            raise damaged(folder, "it was removed while it was opened") from error
+        if self._verified.get(name) != seen:
+            verify(folder)
+            self._verified[name] = seen
+        return folder
+
+    def save_committee(self, manifest: CommitteeManifest) -> str:
+        """Store a manifest whose checkpoints are all here and whole; return its tag."""
+        for name in sorted(manifest.checkpoints):
+            self.open(name)
+        path = self._committees / f"{manifest.tag}.json"
+        self._committees.mkdir(parents=True, exist_ok=True)
+        with self._aside() as aside:
+            aside.write_bytes(manifest.to_bytes())
+            sync(aside)
+            os.replace(aside, path)
+            sync(self._committees)
+        return manifest.tag
+
+    def committee(self, tag: str) -> CommitteeManifest:
+        """Read a manifest; raises CheckpointDamaged when it is missing or not what was saved."""
+        path = self._committees / f"{tag}.json"
+        stage = re.fullmatch(r"stage-(\d+)-[0-9a-f]{8}", tag)
+        if not stage or not path.is_file():
+            raise damaged(path, "the committee is missing")
+        raw = path.read_bytes()
+        if _tag(int(stage[1]), raw) != tag:
+            raise damaged(path, "its content does not hash to its tag")
+        return CommitteeManifest.from_json(json.loads(raw))
+
+    def folders(self, manifest: CommitteeManifest, control: str) -> dict[str, Path]:
+        """The verified checkpoint folder of each member of a control, by the member's name.
+
+        Members that are used as published have no checkpoint and no entry.
+        """
+        members = manifest.controls[control].members
+        return {m.name: self.open(m.checkpoint) for m in members if m.checkpoint}
+
+    def prune(self, project_id: int, keep: Collection[str], grace_s: float = GRACE_S) -> list[str]:
+        """Remove a project's committees that are not in `keep`, then checkpoints nobody needs.
+
+        Other projects' committees stay, and so does every checkpoint that a remaining committee
+        needs and everything younger than `grace_s` seconds. Returns the removed tags and names.
+        Raises CheckpointDamaged, with nothing removed, when any committee cannot be read: what it
+        needs is then unknown.
+        """
+        for tag in keep:
+            self.committee(tag)
+        needed: set[str] = set()
+        doomed = []
+        for path in sorted(self._committees.glob("*.json")):
+            manifest = self.committee(path.stem)
+            if manifest.project_id == project_id and path.stem not in keep and _old(path, grace_s):
+                doomed.append(path)
+            else:
+                needed |= manifest.checkpoints
+        # Committees go first: killed in between, only checkpoints that nobody names are left.
+        for path in sorted(self._checkpoints.glob("*")):
+            if path.name not in needed and _old(path, grace_s):
+                doomed.append(path)
+        for path in doomed:
+            self._discard(path)
+        return [path.stem for path in doomed]
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what killed writers left in tmp/ and nobody touched for `older_than_s` seconds.
+
+        Choose more than the longest silence of a running stage. Returns how many were removed.
+        """
+        left = [path for path in self._tmp.glob("*") if _old(path, older_than_s)]
+        for path in left:
+            _remove(path)
+        return len(left)
+
+    @contextmanager
+    def _aside(self) -> Iterator[Path]:
+        """A fresh path under tmp/, removed at the end if it was not renamed away."""
+        self._tmp.mkdir(parents=True, exist_ok=True)
+        path = self._tmp / uuid.uuid4().hex
+        try:
+            yield path
+        finally:
+            _remove(path)
+
+    def _put(self, aside: Path, name: str) -> None:
+        """Give a finished folder its name; keep the one already there if it is whole."""
+        target = self._checkpoints / name
+        if target.exists():
+            try:
+                self.open(name)
+                os.utime(target)  # it is in use again: a new grace period begins
+                return
+            except CheckpointDamaged:
+                self._discard(target)
+        try:
+            aside.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            self.open(name)  # another process wrote the same content a moment ago
+
+    def _discard(self, path: Path) -> None:
+        """Remove by a rename first, so that no name ever shows half of its files."""
+        with self._aside() as aside, suppress(FileNotFoundError):  # another process was quicker
+            path.rename(aside)
+
+
+def _tag(stage: int, raw: bytes) -> str:
+    return f"stage-{stage}-{hashlib.sha256(raw).hexdigest()[:8]}"
+
+
+def _old(path: Path, age_s: float) -> bool:
+    """Whether nothing at or below the path changed for `age_s` seconds."""
+    try:
+        newest = max(p.lstat().st_mtime for p in (path, *path.rglob("*")))
+    except FileNotFoundError:  # its writer just renamed or removed it
+        return False
+    return time.time() - newest > age_s
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,184 @@
+"""The pool: verdicts of one project, and which of them wait for the next stage.
+
+Every verdict is kept (replay needs the earlier ones). A text may have several: one of the LLM and
+one of each annotator; `effective` resolves them, people before the LLM. What waits is a sorted set
+of (task, control) scored by a sequence number, so that a stage can take all up to a number and a
+verdict that changes meanwhile waits again. It knows nothing of Label Studio or of leases: writes
+take the caller's pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+
+from specialists.types import Verdict
+
+Place = tuple[int, str]  # (task id, control name)
+
+# A verdict that says what is stored already does not wait again: hooks and reconcile repeat.
+_ADD = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[4] .. ':' .. ARGV[5], ARGV[1]) end
+if old then
+  local was, is = cjson.decode(old), cjson.decode(ARGV[2])
+  if cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then return 0 end
+end
+redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3])
+return 1
+"""
+
+_STOP_WAITING = """
+local number = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if number and tonumber(number) <= tonumber(ARGV[2]) then redis.call('ZREM', KEYS[1], ARGV[1]) end
+"""
+
+
+class Pool:
+    """The verdicts of one project in Redis (a client with decode_responses=True)."""
+
+    def __init__(self, client: redis.Redis, project_id: int) -> None:
+        self._redis = client
+        self._prefix = f"aa:project:{project_id}:pool"
+
+    @property
+    def _verdicts(self) -> str:
+        return f"{self._prefix}:verdicts"
+
+    @property
+    def _waiting(self) -> str:
+        return f"{self._prefix}:waiting"
+
+    @property
+    def _sequence(self) -> str:
+        return f"{self._prefix}:sequence"
+
+    @property
+    def _annotations(self) -> str:
+        return f"{self._prefix}:annotations"
+
+    def add(self, verdict: Verdict, via: Pipeline | None = None) -> None:
+        """Store a verdict; it waits for the next stage unless it repeats a stored one."""
+        annotation = "" if verdict.annotation_id is None else str(verdict.annotation_id)
+        (via if via is not None else self._redis).eval(
+            _ADD,
+            4,
+            self._verdicts,
+            self._waiting,
+            self._sequence,
+            self._annotations,
+            _field(verdict),
+            json.dumps(verdict.to_json()),
+            _member((verdict.task_id, verdict.control)),
+            annotation,
+            verdict.control,
+        )
+
+    def retract(self, annotation_id: int) -> bool:
+        """Forget what an annotation said (deleted, skipped, emptied); whether it said anything."""
+        known = [
+            (name, str(field))
+            for name, field in self._redis.hscan_iter(
+                self._annotations, match=f"{annotation_id}:*", count=1000
+            )
+        ]
+        for name, field in known:
+            raw = self._redis.hget(self._verdicts, field)
+            with self._redis.pipeline() as pipe:
+                pipe.hdel(self._verdicts, field)
+                pipe.hdel(self._annotations, name)
+                pipe.execute()
+            if raw:
+                verdict = Verdict.from_json(json.loads(raw))
+                self._forget_or_wait((verdict.task_id, verdict.control))
+        return bool(known)
+
+    def _forget_or_wait(self, place: Place) -> None:
+        """After a retraction: what another verdict still answers waits again, the rest does not."""
+        task, control = place
+        newest = self.sequence()  # what comes after this waits, whether the scan sees it or not
+        rest = self._redis.hscan_iter(self._verdicts, match=f"{task}:*", count=1000)
+        if any(str(name).split(":", 3)[3] == control for name, _ in rest):
+            number = self._redis.incr(self._sequence)
+            self._redis.zadd(self._waiting, {_member(place): number}, gt=True)
+        else:
+            self._redis.eval(_STOP_WAITING, 1, self._waiting, _member(place), str(newest))
+
+    def annotation_ids(self) -> set[int]:
+        """Ids of the annotations that gave a verdict."""
+        return {int(str(name).split(":", 1)[0]) for name in self._redis.hkeys(self._annotations)}
+
+    def llm_verdicts(self, places: Iterable[Place]) -> dict[Place, Verdict]:
+        """The LLM's verdicts at the given places; places without one are left out."""
+        wanted = list(places)
+        if not wanted:
+            return {}
+        raws = self._redis.hmget(
+            self._verdicts, [f"{task}:llm:0:{control}" for task, control in wanted]
+        )
+        return {
+            place: Verdict.from_json(json.loads(raw))
+            for place, raw in zip(wanted, raws, strict=True)
+            if raw
+        }
+
+    def verdicts(self) -> list[Verdict]:
+        """All stored verdicts, of all sources."""
+        return [Verdict.from_json(json.loads(raw)) for raw in self._redis.hvals(self._verdicts)]
+
+    def effective(self) -> dict[Place, Verdict]:
+        """One verdict a place: the people's majority (latest on a tie), else the LLM's."""
+        at: defaultdict[Place, list[Verdict]] = defaultdict(list)
+        for verdict in self.verdicts():
+            at[verdict.task_id, verdict.control].append(verdict)
+        return {place: _resolve(verdicts) for place, verdicts in at.items()}
+
+    def waiting(self, after: int = 0) -> int:
+        """How many places wait that were added after sequence number `after`."""
+        return int(self._redis.zcount(self._waiting, f"({after}", "+inf"))
+
+    def sequence(self) -> int:
+        """The newest sequence number; a stage takes all up to it."""
+        return int(self._redis.get(self._sequence) or 0)
+
+    def waiting_places(self, up_to: int) -> set[Place]:
+        """The places that wait, up to a sequence number."""
+        members = self._redis.zrangebyscore(self._waiting, "-inf", up_to)
+        return {_place(str(member)) for member in members}
+
+    def done(self, up_to: int, via: Pipeline) -> None:
+        """A promoted stage has learned everything up to a sequence number."""
+        via.zremrangebyscore(self._waiting, "-inf", up_to)
+
+    def counts(self) -> dict[str, int]:
+        """Stored verdicts by source."""
+        sources = Counter(str(name).split(":", 3)[1] for name in self._redis.hkeys(self._verdicts))
+        return {"llm": sources["llm"], "human": sources["human"]}
+
+
+def _field(verdict: Verdict) -> str:
+    return f"{verdict.task_id}:{verdict.source}:{verdict.annotation_id or 0}:{verdict.control}"
+
+
+def _member(place: Place) -> str:
+    return f"{place[0]}:{place[1]}"
+
+
+def _place(member: str) -> Place:
+    task, control = member.split(":", 1)
+    return int(task), control
+
+
+def _resolve(verdicts: list[Verdict]) -> Verdict:
+    people = sorted((v for v in verdicts if v.source == "human"), key=lambda v: v.at)
+    if not people:
+        return verdicts[0]
+    latest: dict[Any, Verdict] = {v.author: v for v in people}
+    votes = Counter(v.labels for v in latest.values())
+    return max(latest.values(), key=lambda v: (votes[v.labels], v.at))
