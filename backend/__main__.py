@@ -26,8 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = Settings.from_env(read_environment())
-        configure(settings.log_level)
         command: Command = arguments.run
+        # People read what commands say; what happens inside is for the logs of the processes.
+        configure(settings.log_level if command is _worker else "WARNING")
+        if command in (_status, _doctor, _connect, _train, _rollback):
+            from backend.demo import reach_demo
+
+            settings = reach_demo(settings)
         return command(Wiring(settings), arguments)
     except LabelStudioError as error:
         from backend.connect import explain
@@ -39,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"Redis does not answer ({type(error).__name__}): make run starts one.")
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _fail(message: str) -> int:

@@ -123,6 +123,20 @@ def run(settings: Settings, environ: Mapping[str, str], say: Say) -> None:
     finally:
         say("Stopping ...")
         supervisor.stop()
+        record.unlink(missing_ok=True)
+
+
+def reach_demo(settings: Settings) -> Settings:
+    """Settings that speak to the running demo's Label Studio, unless they name another."""
+    if settings.label_studio_url or not (settings.data_dir / "demo.json").exists():
+        return settings
+    record = _read_record(settings)
+    return replace(
+        settings,
+        label_studio_url=record["label_studio_url"],
+        label_studio_api_key=record["token"],
+        backend_url=record["backend_url"],
+    )
 
 
 def annotate(settings: Settings, count: int, name: str, say: Say) -> None:
@@ -133,12 +147,7 @@ def annotate(settings: Settings, count: int, name: str, say: Say) -> None:
     """
     demo, record = _demo_project(name), _read_record(settings)
     project_id = int(record["projects"][demo.name])
-    settings = replace(
-        settings,
-        label_studio_url=record["label_studio_url"],
-        label_studio_api_key=record["token"],
-    )
-    wiring = Wiring(settings)
+    wiring = Wiring(reach_demo(settings))
     promotions = wiring.promotions(project_id)
     before = _accuracy(record["backend_url"], project_id, demo)
     stages, texts = len(promotions.history()), len(demo.key("held_out"))

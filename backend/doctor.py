@@ -44,10 +44,10 @@ def examine(wiring: Wiring) -> list[Finding]:
     findings = list(_redis(wiring))
     redis_answers = all(one.level != "fail" for one in findings)
     findings += _models(wiring)
-    findings += _llm(wiring)
     findings += _own_address(wiring)
     findings += _protection(wiring)
     if redis_answers:
+        findings += _llm(wiring)
         findings += _workers(wiring)
     findings += _label_studio(wiring)
     reachable = all(one.level != "fail" for one in findings)
@@ -112,27 +112,28 @@ def _models(wiring: Wiring) -> Iterator[Finding]:
 
 
 def _llm(wiring: Wiring) -> Iterator[Finding]:
+    """What the review workers run with; their environment counts, not that of this command."""
     from meta_controller.errors import MetaControllerError
 
     try:
-        model = wiring.language_model
+        _ = wiring.language_model
     except (MetaControllerError, OSError) as error:
         yield Finding("fail", f"LLM settings: {error}", "correct the variable it names")
-        return
-    if model is None:
+    llm = wiring.queues.told("review").get("llm", "unknown, no review worker started yet")
+    if llm.startswith("none"):
         yield Finding(
             "warn",
             "No LLM: hard samples wait for people",
             "set ANTHROPIC_API_KEY or OPENAI_API_KEY, or LLM_BASE_URL and LLM_MODEL",
         )
-    elif model.provider == "scripted":
+    elif llm.startswith("scripted"):
         yield Finding(
             "warn",
             "The reviewer is scripted: its verdicts come from a file, no LLM",
             "set LLM_PROVIDER for real projects",
         )
     else:
-        yield Finding("ok", f"LLM: {model.provider} {model.model}")
+        yield Finding("ok", f"LLM: {llm}")
 
 
 def _own_address(wiring: Wiring) -> Iterator[Finding]:

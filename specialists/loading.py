@@ -91,7 +91,10 @@ def find_parts(source: str, folder: Path | None, converted: Path | None = None) 
         return Parts(folder, published=False)
     if source.startswith(EMBEDDED_PREFIX):
         name = source.removeprefix(EMBEDDED_PREFIX)
-        return Parts(weights.minilm(), folder or ADAPTERS / name, embedded_labels(name))
+        labels, shipped = embedded_labels(name), ADAPTERS / name
+        if not adapter.is_adapter(folder or shipped):
+            raise SpecialistUnavailable(source, f"{shipped.name} is not there", "install us again")
+        return Parts(weights.minilm(), folder or shipped, labels)
     parts = Parts(weights.published(source, converted), folder)
     if folder is not None:
         adapter.check_base(folder, weights.digest(parts.base))

@@ -56,6 +56,7 @@ def _lora(parts: Parts) -> LoraConfig:
     if parts.adapter is not None:
         config: LoraConfig = LoraConfig.from_pretrained(str(parts.adapter))
         config.inference_mode = False
+        config.base_model_name_or_path = str(parts.base)  # else peft warns that it was renamed
         return config
     return LoraConfig(
         task_type="SEQ_CLS",

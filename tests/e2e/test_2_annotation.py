@@ -33,7 +33,11 @@ def test_a_skipped_task_is_no_answer(demo: Demo, page: Page) -> None:
     page.locator("label:has(input:checked)").first.wait_for()
     page.get_by_test_id("bottombar-skip-button").click()
     eventually(
-        lambda: any(t.get("cancelled_annotations") for t in demo.label_studio.tasks(project_id)),
+        lambda: any(
+            annotation["was_cancelled"]
+            for task in demo.label_studio.tasks(project_id)
+            for annotation in task["annotations"]
+        ),
         30,
         "the skip in Label Studio",
     )

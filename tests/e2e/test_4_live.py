@@ -57,3 +57,38 @@ def test_opens_and_retrieves_add_no_duplicates_and_keep_verdicts(demo: Demo) -> 
     label_studio.next_task(project_id)
     assert shown()
     assert Counter(int(r["task"]) for r in label_studio.predictions(project_id)) == Counter(ids)
+
+
+def test_an_empty_project_is_live_until_its_first_import_and_then_static(demo: Demo) -> None:
+    label_studio = demo.label_studio
+    project_id = int(label_studio.create_project("Empty", PROJECTS[0].label_config)["id"])
+    printed = demo.command("connect", "--project", str(project_id))
+    assert "empty" in printed
+    tag = demo.wiring.promotions(project_id).served()
+    assert label_studio.project(project_id)["model_version"] == tag
+    assert [one["title"] for one in label_studio.backends(project_id)] == [tag]
+    ids = label_studio.import_tasks(project_id, [{"text": text} for text in TEXTS])
+
+    def switched() -> bool:
+        (backend,) = label_studio.backends(project_id)
+        shown = label_studio.project(project_id)["model_version"]
+        return (backend["title"], shown) == ("AutoAnnotator", tag)
+
+    eventually(switched, 60, "the switch to push mode")
+    rows = [r for r in label_studio.predictions(project_id) if r["model_version"] == tag]
+    assert Counter(int(r["task"]) for r in rows) == Counter(ids)
+    again = demo.command("connect", "--project", str(project_id))
+    assert "connected already" in again
+    assert len(label_studio.backends(project_id)) == len(label_studio.webhooks(project_id)) == 1
+
+
+def test_tasks_without_text_do_not_keep_the_others_waiting(demo: Demo) -> None:
+    label_studio = demo.label_studio
+    project_id = int(label_studio.create_project("Blank", PROJECTS[0].label_config)["id"])
+    datas = [{"text": "   "}, {"text": "A truly lovely evening, thank you."}]
+    blank, plain = label_studio.import_tasks(project_id, datas)
+    demo.command("connect", "--project", str(project_id))
+    tasks = [int(r["task"]) for r in label_studio.predictions(project_id)]
+    assert plain in tasks
+    assert demo.wiring.projects.desk(project_id).waiting()["to_predict"] == 0
+    assert len(tasks) == len(set(tasks)) and set(tasks) <= {blank, plain}

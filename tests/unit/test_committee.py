@@ -13,6 +13,7 @@ from tiny_models import publish
 
 from specialists.committee import Committee
 from specialists.decision import PaperRule
+from specialists.registry import unmatched
 from specialists.types import Label, LabelSet, SpecialistRef
 
 LABELS = LabelSet((Label("negative"), Label("positive")))
@@ -89,3 +90,17 @@ def test_several_threads_get_the_decisions_of_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         for found in pool.map(asked.decide, [texts] * 18):
             assert [(decision.labels, decision.hard) for decision in found] == expected
+
+
+def test_a_source_without_a_map_is_matched_by_its_own_labels_when_it_is_loaded(
+    tmp_path: Path,
+) -> None:
+    folder = publish(tmp_path / "mine", ["NEG", "POS"])
+    stranger = publish(tmp_path / "stranger", ["sport", "politics"])
+    refs = [unmatched(str(folder)), unmatched(str(stranger)), unmatched("embedded:nobody")]
+    committee = Committee.load(refs, LABELS, {}, "cpu", PaperRule())
+    assert committee.names == ("mine",)
+    assert np.isfinite(committee.votes(["a text"])).all()
+    assert len(committee.problems) == 2
+    assert "sport, politics" in committee.problems[0]
+    assert "nobody" in committee.problems[1]
