@@ -11,7 +11,7 @@ VENV := .venv
 LS_VENV := .venv-label-studio
 BIN := $(VENV)/bin
 BACKEND := $(BIN)/python -m backend
-PIP := -m pip install --disable-pip-version-check --quiet
+PIP := -m pip install --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-label-studio check format unit service e2e test demo run down logs clean

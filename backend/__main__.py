@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # People read what commands say; what happens inside is for the logs of the processes.
         configure(settings.log_level if command is _worker else "WARNING")
         if command in (_status, _doctor, _connect, _train, _rollback):
-            from backend.demo import reach_demo
+            from backend.demo.record import reach_demo
 
             settings = reach_demo(settings)
         return command(Wiring(settings), arguments)
@@ -146,12 +146,13 @@ def _down(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def _demo(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import demo
+    from backend.demo.annotate import annotate
+    from backend.demo.run import run
 
     if arguments.annotate:
-        demo.annotate(wiring.settings, arguments.annotate, arguments.project, _say)
+        annotate(wiring.settings, arguments.annotate, arguments.project, _say)
     else:
-        demo.run(wiring.settings, read_environment(), _say)
+        run(wiring.settings, read_environment(), _say)
     return 0
 
 

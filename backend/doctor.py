@@ -66,7 +66,7 @@ def render(findings: list[Finding]) -> str:
             lines.append(f"       fix: {one.fix}")
     bad = sum(one.level == "fail" for one in findings)
     warned = sum(one.level == "warn" for one in findings)
-    lines.append("Everything is fine." if not bad + warned else f"{bad} wrong, {warned} warnings.")
+    lines.append(f"Wrong: {bad}, to look at: {warned}." if bad + warned else "Everything is fine.")
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from backend.errors import BadRequest
 from backend.label_config import Control, parse, text_of
 from backend.labeling import Labeled, Labeler, note
 from backend.settings import Settings
+from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.errors import CheckpointDamaged
@@ -168,8 +169,6 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
         return {"recorded": len(hook.answers), "retracted": len(hook.retracted)}
 
     def _wake(self, hook: Hook) -> None:
-        from backend.jobs.train import is_due
-
         wiring = self._wiring
         if hook.action == "START_TRAINING":
             wiring.projects.desk(self._project).set_stage(now=1)

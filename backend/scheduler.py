@@ -13,8 +13,8 @@ import threading
 import redis
 
 from backend.jobs import lease_name, pause_key, reconcile, review
-from backend.jobs.train import is_due
 from backend.lease import Lease, LeaseHeld, LeaseLost
+from backend.triggers import is_due
 from backend.wiring import Wiring
 
 logger = logging.getLogger(__name__)

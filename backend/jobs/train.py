@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,30 +16,13 @@ from typing import Any
 
 from backend.committees import pick_device
 from backend.lease import Lease
+from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.errors import NothingToTrain
 from training.pool import Place
 
 logger = logging.getLogger(__name__)
-
-
-def is_due(wiring: Wiring, project_id: int) -> bool:
-    """Whether a stage should start: enough new verdicts (STAGE_SIZE), or somebody asked.
-
-    Promotions re-predict all unlabelled tasks, so stages wait until PROMOTE_EVERY has passed since
-    the last one; "train now" does not wait. A candidate is promoted first.
-    """
-    desk = wiring.projects.desk(project_id)
-    if desk.candidate():
-        return False
-    stage = desk.stage()
-    if stage.get("now") == "1":
-        return True
-    if time.time() - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
-        return False
-    new = wiring.pool(project_id).waiting(after=int(stage.get("attempted", 0)))
-    return new >= wiring.settings.stage_size
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:

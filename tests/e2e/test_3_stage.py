@@ -8,7 +8,7 @@ import httpx
 from running_demo import Demo, eventually
 from test_1_predictions import counts, rows_of, served
 
-from backend.demo import PROJECTS
+from backend.demo.projects import PROJECTS
 
 
 def tags_everywhere(demo: Demo) -> set[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from running_demo import Demo, eventually
 
-from backend.demo import PROJECTS
+from backend.demo.projects import PROJECTS
 
 TEXTS = [
     "Loved every minute of it, would go again tomorrow.",

@@ -135,7 +135,7 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(
         (Scene(401, message="no"), 3, "OPENAI_API_KEY"),
         (Scene(429, code="insufficient_quota"), 3, "quota"),
         (says("fantastic"), 3, "label"),
-        (says("unsure", "could be both"), 3, "unsure"),
+        (says("unsure", "could be both"), 3, "The LLM is unsure"),
     ],
     ids=["wrong key", "quota used up", "no label of ours", "unsure"],
 )

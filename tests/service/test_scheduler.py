@@ -12,11 +12,11 @@ import pytest
 from redis import Redis
 
 from backend.jobs import lease_name, pause_key, reconcile, review
-from backend.jobs.train import is_due
 from backend.lease import Lease
 from backend.projects import HardSample, Project
 from backend.scheduler import Scheduler
 from backend.settings import Settings
+from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
 

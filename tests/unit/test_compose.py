@@ -178,6 +178,7 @@ def test_the_build_sees_what_the_dockerfile_copies_and_no_secret() -> None:
 def test_the_image_sets_only_settings_and_known_extras() -> None:
     extras = {
         *("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "TOKENIZERS_PARALLELISM"),
+        "OMP_WAIT_POLICY",
         *("PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "HF_HOME"),
     }
     assert set(deployment.image_environment()) - set(SETTINGS) == extras

@@ -1,0 +1,1 @@
+"""The demo that `make demo` starts: projects, texts and answer key ship with it."""
