@@ -64,6 +64,11 @@ class Settings:
     llm_budget_usd: float | None = _setting(
         None, "Cap in USD over all projects; empty: no cap. 0 stops asking."
     )
+    llm_price: tuple[float, float] | None = _setting(
+        None,
+        "USD per million tokens, input and output, as 0.15,0.60; empty: from our dated list. "
+        "A budget needs a known price.",
+    )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
     stage_size: int = _setting(50, "Verdicts in the pool that start a stage (2..100000).")
@@ -174,10 +179,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _prices(text: str) -> tuple[float, float]:
+    tokens_in, tokens_out = (float(part) for part in text.split(","))
+    if tokens_in < 0 or tokens_out < 0:
+        raise ValueError(text)
+    return tokens_in, tokens_out
+
+
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
     "float | None": (float, "a number"),
+    "tuple[float, float] | None": (_prices, "two prices such as 0.15,0.60"),
     "Path": (Path, "a path"),
     "Path | None": (Path, "a path"),
     "tuple[str, ...]": (_names, "a comma-separated list"),

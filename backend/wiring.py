@@ -122,16 +122,27 @@ class Wiring:
         )
 
     def reviewer(self, project_id: int, model: LanguageModel) -> Reviewer:
-        """The reviewer of one project's hard samples."""
+        """The reviewer of one project's hard samples.
+
+        Raises:
+            NotConfigured: A budget is set, but nobody knows what the model costs.
+        """
         from meta_controller.answers import Answers
         from meta_controller.ledger import Ledger
         from meta_controller.prices import price_of
         from meta_controller.reviewer import Reviewer
 
+        settings = self.settings
+        price = price_of(model.provider, model.model, settings.llm_base_url, settings.llm_price)
+        if settings.llm_budget_usd is not None and not price.known:
+            raise NotConfigured(
+                f"LLM_BUDGET_USD cannot be kept: the price of {model.model} is unknown; set "
+                "LLM_PRICE to USD per million tokens, input and output, such as 0.15,0.60."
+            )
         return Reviewer(
             model,
-            Ledger(self.redis, project_id, budget_usd=self.settings.llm_budget_usd),
+            Ledger(self.redis, project_id, budget_usd=settings.llm_budget_usd),
             Answers(self.redis, project_id),
-            price=price_of(model.provider, model.model, self.settings.llm_base_url),
-            concurrency=self.settings.llm_concurrency,
+            price=price,
+            concurrency=settings.llm_concurrency,
         )

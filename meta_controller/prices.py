@@ -15,8 +15,8 @@ NANO = 1_000_000_000
 PRICES_SEEN = "2026-11-20"
 
 # (input, output) by prefix of the model's name; the longest prefix wins. Standard tier, short
-# context, from https://platform.claude.com/docs/en/models and
-# https://developers.openai.com/api/docs/pricing as of PRICES_SEEN.
+# context, as of PRICES_SEEN: https://platform.claude.com/docs/en/models, and for most of OpenAI's
+# models third parties' lists. LLM_PRICE overrides them.
 _USD_PER_MTOK: dict[str, tuple[float, float]] = {
     "claude-fable-5": (10, 50),
     "claude-opus-5-5": (4, 20),

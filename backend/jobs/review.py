@@ -16,12 +16,11 @@ from backend.errors import LabelStudioError, NotFound
 from backend.label_config import Control, parse
 from backend.lease import Lease
 from backend.projects import Desk, HardSample, Project
-from backend.wiring import Wiring
+from backend.wiring import NotConfigured, Wiring
 from specialists.types import Verdict
 
 if TYPE_CHECKING:
-    from meta_controller.language_model import LanguageModel
-    from meta_controller.reviewer import Outcome
+    from meta_controller.reviewer import Outcome, Reviewer
 
 _BATCH = 64
 _PAUSE_S = 120
@@ -39,20 +38,21 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     project = wiring.projects.get(project_id)
     if project is None or not project.label_config:
         return "Nothing is known of this project."
+    reviewer = None
     try:
-        model = wiring.language_model
-    except (SettingsError, OSError, ValueError) as error:
+        if wiring.language_model is not None:
+            reviewer = wiring.reviewer(project_id, wiring.language_model)
+    except (SettingsError, NotConfigured) as error:
         wiring.journal.error("review", str(error), project_id)
         wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
-        model = None
     kinds: Counter[str] = Counter()
     desk = wiring.projects.desk(project_id)
     # The waiting write-backs come last: Label Studio being down must not keep verdicts from coming.
-    while model and not wiring.redis.exists(paused_key(project_id)):
+    while reviewer and not wiring.redis.exists(paused_key(project_id)):
         batch = desk.to_review()[:_BATCH]
         if not batch:
             break
-        kinds.update(_ask(wiring, project, model, batch, lease))
+        kinds.update(_ask(wiring, project, reviewer, batch, lease))
         if len(batch) == _BATCH and wiring.has_label_studio:
             _write_back_or_later(wiring, project, lease)
     patched = _write_back(wiring, project, lease)
@@ -70,7 +70,7 @@ def _write_back_or_later(wiring: Wiring, project: Project, lease: Lease) -> None
 def _ask(
     wiring: Wiring,
     project: Project,
-    model: LanguageModel,
+    reviewer: Reviewer,
     batch: Sequence[HardSample],
     lease: Lease,
 ) -> Counter[str]:
@@ -86,7 +86,6 @@ def _ask(
         Question(one.control, one.text, labels[one.control], project.guideline, (one.task_id,))
         for one in known
     ]
-    reviewer = wiring.reviewer(project.id, model)
     # Only this lease's holder asks for this project: other runs' reservations are dead.
     reviewer.ledger.charge_lost(lambda run: run == lease.token)
     kinds: Counter[str] = Counter()
