@@ -65,7 +65,7 @@ e2e: setup-dev setup-label-studio ## Tests with a real Label Studio and a real b
 	@$(BIN)/pytest tests/e2e
 
 test: setup-dev setup-label-studio ## All tests.
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests/unit tests/service tests/e2e
 
 demo: setup setup-label-studio ## Show the whole loop in a Label Studio of its own.
 	@$(BACKEND) demo
