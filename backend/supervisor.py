@@ -74,7 +74,7 @@ class Supervisor:
             for program in programs:
                 self._programs[program.name] = program
                 self._running[program.name] = _Running(self._spawn(program), time.monotonic())
-            self._note()
+                self._note()
         if not self._thread.is_alive():
             self._thread.start()
 

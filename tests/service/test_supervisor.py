@@ -175,11 +175,12 @@ def test_what_a_killed_supervisor_left_is_ended(notes: Notes, tmp_path: Path) ->
     names = ("one", "two")
     scripts = [notes.script(name) for name in names]
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path), *scripts], cwd=ROOT)
-    with runner:
+    try:
         wait_until(lambda: all(notes.starts(name) for name in names))
-        assert supervisor_pid(tmp_path) == runner.pid
+        wait_until(lambda: supervisor_pid(tmp_path) == runner.pid)
         with pytest.raises(CannotStart, match=f"runs already .*process {runner.pid}.* make down"):
             prepare(Settings(data_dir=tmp_path), {})
+    finally:
         runner.kill()
         runner.wait()
     leader, child = notes.starts("one")[0]
