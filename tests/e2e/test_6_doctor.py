@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from running_demo import ROOT, Demo
+from running_demo import ROOT, Demo, eventually
+
+from backend.lease import Lease, LeaseHeld
 
 
 def doctor(demo: Demo, **environ: str) -> tuple[int, str]:
@@ -19,6 +23,25 @@ def doctor(demo: Demo, **environ: str) -> tuple[int, str]:
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout
+
+
+@contextmanager
+def held(demo: Demo, name: str) -> Iterator[None]:
+    """Keep a job from running: as soon as nobody holds its lease, hold it."""
+    lease = Lease(demo.wiring.redis, name)
+    eventually(lambda: taken(lease), 30, f"the lease {name}")
+    try:
+        yield
+    finally:
+        lease.__exit__(None, None, None)
+
+
+def taken(lease: Lease) -> bool:
+    try:
+        lease.__enter__()
+    except LeaseHeld:
+        return False
+    return True
 
 
 def test_the_demo_is_healthy_and_its_reviewer_is_told_to_be_scripted(demo: Demo) -> None:
@@ -47,12 +70,15 @@ def test_a_webhook_without_its_auth_header_is_found(demo: Demo) -> None:
     assert "s3cret" not in printed
 
 
-def test_versions_that_disagree_are_found(demo: Demo) -> None:
+def test_versions_that_disagree_are_found_and_reconcile_mends_them(demo: Demo) -> None:
     project_id = demo.record["projects"]["toxicity"]
-    demo.label_studio.update_project(project_id, model_version="AutoAnnotator")
-    _, printed = doctor(demo)
+    tag = demo.wiring.promotions(project_id).served()
+    with held(demo, f"reconcile:{project_id}"):
+        demo.label_studio.update_project(project_id, model_version="AutoAnnotator")
+        _, printed = doctor(demo)
     assert "live mode" in printed and "connect --project" in printed
-    demo.command("connect", "--project", str(project_id))
+    shown = demo.label_studio.project
+    eventually(lambda: shown(project_id)["model_version"] == tag, 60, "the tag to be shown again")
 
 
 def test_a_wrong_token_and_a_wrong_address_get_the_next_step(demo: Demo) -> None:
