@@ -111,7 +111,7 @@ def _log_in(
 
 def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Ours for the demo: its Label Studio, the scripted reviewer, short waits."""
-    # The stage waits for answers of a person, though the reviewer's verdicts alone make 50.
+    # One stage over all answers of `--annotate 50`: with 50 it would start half-way through them.
     defaults = {"PROMOTE_EVERY": "0", "RECONCILE_EVERY": "10", "STAGE_SIZE": "100"}
     if not settings.llm_provider:
         script = settings.data_dir.resolve() / "demo-script.jsonl"
