@@ -16,6 +16,9 @@ from backend.label_config import parse
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
+from specialists import registry
+from specialists.errors import SpecialistUnavailable
+from specialists.types import LabelSet, SpecialistRef
 
 EVENTS = (
     "ANNOTATION_CREATED",
@@ -80,13 +83,25 @@ def coverage(wiring: Wiring, tag: str) -> list[str]:
             )
             continue
         lines.append(f"Control {name}: committee of {members}.")
-        mapped = [ref.label_map for ref in part.members]
-        if all(mapped):  # members of the Hub are mapped when they are loaded
-            known = {label for one in mapped for label in one.values()}
-            unknown = [label for label in part.labels.names if label not in known]
-            if unknown:
-                lines.append(f"Control {name}: no specialist knows {', '.join(unknown)}.")
+        known: set[str] = set()
+        for ref in part.members:
+            try:
+                known |= _labels_of(ref, part.labels)
+            except SpecialistUnavailable as error:
+                lines.append(f"Control {name}: {error}")
+        unknown = [label for label in part.labels.names if label not in known]
+        if unknown:
+            lines.append(f"Control {name}: no specialist knows {', '.join(unknown)}.")
     return lines
+
+
+def _labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:
+    """The project's labels that a member knows; a member of the Hub is asked for its config."""
+    if ref.label_map:
+        return set(ref.label_map.values())
+    from specialists.loading import own_labels  # imports torch
+
+    return set(registry.member(ref.source, labels, own_labels(ref.source)).label_map.values())
 
 
 def _backend(wiring: Wiring, project_id: int, title: str, say: Callable[[str], None]) -> int:
@@ -100,7 +115,7 @@ def _backend(wiring: Wiring, project_id: int, title: str, say: Callable[[str], N
             "basic_auth_user": settings.basic_auth_user,
             "basic_auth_pass": settings.basic_auth_pass,
         }
-    ours = next((one for one in there if _same_url(one["url"], settings.own_url)), None)
+    ours = next((one for one in there if same_url(one["url"], settings.own_url)), None)
     if ours:
         label_studio.update_backend(int(ours["id"]), project=project_id, **fields)
         say(f"The backend {settings.own_url} was connected already; its title is {title!r}.")
@@ -119,7 +134,7 @@ def ensure_webhook(wiring: Wiring, project_id: int, say: Callable[[str], None]) 
     """One webhook to us with our headers and events; Label Studio makes one without headers."""
     label_studio = wiring.label_studio
     url = f"{wiring.settings.own_url.rstrip('/')}/webhook"
-    there = [h for h in label_studio.webhooks(project_id) if _same_url(h["url"], url)]
+    there = [h for h in label_studio.webhooks(project_id) if same_url(h["url"], url)]
     headers = webhook_headers(wiring.settings)
     if there:
         label_studio.update_webhook(int(there[0]["id"]), url=url, actions=EVENTS, headers=headers)
@@ -163,7 +178,8 @@ def _predict_all(wiring: Wiring, project: Project, say: Callable[[str], None]) -
     say(f"{total} tasks have a prediction.")
 
 
-def _same_url(one: str, other: str) -> bool:
+def same_url(one: str, other: str) -> bool:
+    """Whether two addresses differ in nothing but a slash at the end."""
     return one.rstrip("/") == other.rstrip("/")
 
 

@@ -15,7 +15,7 @@ import httpx
 import redis
 
 from backend import embedded_redis
-from backend.connect import EVENTS, coverage, webhook_headers
+from backend.connect import EVENTS, coverage, same_url, webhook_headers
 from backend.errors import BackendError, LabelStudioError, Unauthorized
 from backend.label_config import parse
 from backend.wiring import Wiring
@@ -217,10 +217,10 @@ def _project(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     name = f"Project {project_id} {remote.get('title')!r}"
     tag = wiring.committees.ensure(project_id, parse(remote["label_config"]))
     for line in coverage(wiring, tag):
-        if "no specialist" in line:
+        if "committee of" not in line:
             yield Finding("warn", f"{name}: {line}", "set SPECIALISTS to models with these labels")
     backends = wiring.label_studio.backends(project_id)
-    ours = [b for b in backends if b["url"].rstrip("/") == wiring.settings.own_url.rstrip("/")]
+    ours = [b for b in backends if same_url(b["url"], wiring.settings.own_url)]
     if not ours:
         yield Finding(
             "fail",
@@ -267,7 +267,7 @@ def _backend(
 def _webhook(wiring: Wiring, name: str, project_id: int) -> Iterator[Finding]:
     url = f"{wiring.settings.own_url.rstrip('/')}/webhook"
     again = f"python -m backend connect --project {project_id}"
-    hooks = [h for h in wiring.label_studio.webhooks(project_id) if h["url"].rstrip("/") == url]
+    hooks = [h for h in wiring.label_studio.webhooks(project_id) if same_url(h["url"], url)]
     if not hooks:
         yield Finding(
             "fail",

@@ -82,7 +82,7 @@ class LabelStudioProcess:
     def ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until it answers; raise Unreachable when it ends or `timeout_s` pass before that."""
         deadline = time.monotonic() + timeout_s
-        while not _healthy(self.url):
+        while not healthy(self.url):
             if self._process.poll() is not None:
                 raise Unreachable(
                     f"Label Studio ended with status {self._process.returncode} while starting; "
@@ -135,7 +135,7 @@ def _csrf(page: httpx.Response) -> dict[str, str]:
     return {"csrfmiddlewaretoken": page.cookies.get("csrftoken") or ""}
 
 
-def _healthy(url: str) -> bool:
+def healthy(url: str) -> bool:
     """Whether Label Studio's own health check answers."""
     try:
         return httpx.get(f"{url}/health", timeout=5.0).status_code == 200

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
-
 from backend import label_studio_process, programs
 from backend.connect import connect
 from backend.demo.errors import DemoError
@@ -96,7 +94,7 @@ def _log_in(
     """Wait for Label Studio and get a token that works."""
     url = f"http://127.0.0.1:{settings.label_studio_port}"
     deadline = time.monotonic() + label_studio_process.START_TIMEOUT_S
-    while not _healthy(url):
+    while not label_studio_process.healthy(url):
         if supervisor.wait(0.3):
             raise DemoError("Stopped before everything was up.")
         if time.monotonic() > deadline:
@@ -154,13 +152,6 @@ def _wait_for_reviews(
         if not left:
             return
     say("Not all verdicts are written back yet; python -m backend status tells more.")
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _accepted(url: str, token: str) -> bool:
