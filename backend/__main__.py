@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = add("connect", _connect, "Connect a Label Studio project: backend, webhook, predictions.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument(
+        "--rule",
+        default="",
+        choices=("value", "paper"),
+        help="decide this project by it (default: as before, at first DECISION_RULE)",
+    )
     one = add("status", _status, "Show projects, tags, pool, queues, workers, spend and errors.")
     one.add_argument("--json", action="store_true", help="print everything as JSON")
     add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
@@ -161,7 +167,7 @@ def _connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend.connect import connect
 
     embedded_redis.check(wiring.redis, wiring.settings)
-    connect(wiring, arguments.project, _say)
+    connect(wiring, arguments.project, _say, arguments.rule)
     return 0
 
 

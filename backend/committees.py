@@ -19,6 +19,7 @@ import redis
 from backend.errors import BackendError
 from backend.journal import Journal
 from backend.label_config import Control
+from backend.rules import Rules
 from backend.settings import Settings
 from specialists import registry
 from specialists.types import Decision, LabelSet
@@ -49,8 +50,10 @@ class Committees:
         promotions: Callable[[int], Promotions],
         journal: Journal,
         client: redis.Redis,
+        rules: Rules,
     ) -> None:
         self._settings = settings
+        self._rules = rules
         self._redis = client
         self._store = store
         self._promotions = promotions
@@ -167,7 +170,6 @@ class Committees:
 
     def _load(self, tag: str, control: str) -> Committee:
         from specialists.committee import Committee
-        from specialists.decision import PaperRule
 
         manifest = self._store.committee(tag)
         part = manifest.controls[control]
@@ -176,7 +178,6 @@ class Committees:
             part.labels,
             self._store.folders(manifest, control),
             device=pick_device(self._settings.device),
-            rule=PaperRule(),
             converted=self._settings.models / "converted",
         )
         for problem in committee.problems:
@@ -186,8 +187,13 @@ class Committees:
     def evaluate(
         self, manifest: CommitteeManifest, control: str, texts: Sequence[str]
     ) -> list[Decision]:
-        """What the committee of a saved manifest answers to texts."""
-        return self.committee(self._store.save_committee(manifest), control).decide(list(texts))
+        """What the committee of a saved manifest answers to texts, by the rule before any verdict.
+
+        Committees that are compared have not learned how far to trust their members.
+        """
+        committee = self.committee(self._store.save_committee(manifest), control)
+        rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
+        return committee.decide(list(texts), rule)
 
 
 def pick_device(setting: str) -> str:

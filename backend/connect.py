@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
+from backend.jobs.refit import refit_key
 from backend.label_config import parse
 from backend.projects import Project
 from backend.settings import Settings
@@ -31,14 +32,20 @@ EVENTS = (
 """The webhook actions that we use; PROJECT_UPDATED would echo our own changes."""
 
 _WORKER_S = 30.0
+_RULES = {
+    "value": "measured reliability, and the LLM where a call is worth it",
+    "paper": "majority vote, and the LLM wherever not all agree",
+}
 
 
 class ConnectError(BackendError):
     """The project could not be connected; the message says what to do."""
 
 
-def connect(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None:
+def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: str = "") -> None:
     """Connect a project and wait until its tasks have predictions.
+
+    `rule` is what it decides by from now on, `value` or `paper`; empty keeps what it has.
 
     Raises:
         LabelConfigError: The project has no Choices over text.
@@ -49,8 +56,7 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None
     remote = label_studio.project(project_id)
     controls = parse(remote["label_config"])
     tag = wiring.committees.ensure(project_id, controls)
-    for line in coverage(wiring, tag):
-        say(line)
+    rule_before = _rule_before(wiring, project_id)
     empty = not remote.get("task_number")
     backend_id = _backend(wiring, project_id, tag if empty else TITLE, say)
     project = wiring.projects.update(
@@ -61,7 +67,11 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None
         push=True,
         empty=empty,
         backend_id=backend_id,
+        **({"rule": rule} if rule else {}),
     )
+    for line in coverage(wiring, project_id, tag):
+        say(line)
+    say(_decides(rule_before, rule))
     ensure_webhook(wiring, project_id, say)
     if empty:
         say(f"The project is empty: it is live under {tag} and switches after its first import.")
@@ -71,15 +81,31 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None]) -> None
     say(f"Annotators of project {project_id} see the predictions of {tag}.")
 
 
-def coverage(wiring: Wiring, tag: str) -> list[str]:
+def _rule_before(wiring: Wiring, project_id: int) -> str:
+    """The rule that decided so far, noted so that the review job sees when it is another one."""
+    known = wiring.projects.get(project_id)
+    general = wiring.queues.told("review").get("decision_rule", wiring.settings.decision_rule)
+    before = (known.rule if known else "") or general
+    wiring.redis.hsetnx(refit_key(project_id), "rule", before)
+    return before
+
+
+def _decides(before: str, rule: str) -> str:
+    now = rule or before
+    again = "" if now == before else f" It was {before}: open tasks are decided again."
+    return f"It decides by the rule {now}: {_RULES[now]}.{again}"
+
+
+def coverage(wiring: Wiring, project_id: int, tag: str) -> list[str]:
     """Sentences on who answers for which labels, and which labels nobody knows."""
     lines = []
     for name, part in wiring.committees.manifest(tag).controls.items():
         members = ", ".join(ref.name for ref in part.members)
         if not members:
             lines.append(
-                f"Control {name}: no specialist knows {', '.join(part.labels.names)}; it abstains "
-                "until SPECIALISTS names models that do."
+                f"Control {name}: no specialist knows {', '.join(part.labels.names)}; it abstains"
+                f"{_until(wiring, project_id, part.labels)}. SPECIALISTS names models for new "
+                "projects."
             )
             continue
         lines.append(f"Control {name}: committee of {members}.")
@@ -93,6 +119,11 @@ def coverage(wiring: Wiring, tag: str) -> list[str]:
         if unknown:
             lines.append(f"Control {name}: no specialist knows {', '.join(unknown)}.")
     return lines
+
+
+def _until(wiring: Wiring, project_id: int, labels: LabelSet) -> str:
+    learns = wiring.rules.name(project_id, labels) == "value"
+    return " until verdicts have taught it" if learns else ""
 
 
 def _labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:

@@ -216,7 +216,7 @@ def _project(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     remote = wiring.label_studio.project(project_id)
     name = f"Project {project_id} {remote.get('title')!r}"
     tag = wiring.committees.ensure(project_id, parse(remote["label_config"]))
-    for line in coverage(wiring, tag):
+    for line in coverage(wiring, project_id, tag):
         if "committee of" not in line:
             yield Finding("warn", f"{name}: {line}", "set SPECIALISTS to models with these labels")
     backends = wiring.label_studio.backends(project_id)

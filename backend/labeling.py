@@ -1,26 +1,36 @@
-"""From tasks to predictions: texts out, the committee's decisions, regions in, hard samples noted.
+"""From tasks to predictions: texts out, the rule's decisions, regions in, hard samples noted.
 
 Used by the web process for `/predict` and by the push worker for whole projects, so that both give
-the same answer. Annotations that come along with a task are never read.
+the same answer. What a committee says of a text is stored and used again, so that a text costs one
+pass however often its task is opened. Annotations that come along with a task are never read.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
 from backend import predictions
+from backend.audit import is_audit
 from backend.committees import Committees
+from backend.evidence_store import EvidenceStore, Row, Shown, text_hash
 from backend.label_config import Control, text_of
+from backend.predictions import Part
 from backend.projects import Desk, HardSample
+from backend.rules import Rules
+from backend.single_flight import SingleFlight
+from specialists.evidence import Evidence
 from specialists.types import Decision, Verdict
 from training.pool import Place, Pool
 
+if TYPE_CHECKING:
+    from specialists.committee import Committee
+
+_Text = tuple[int | None, str]  # the id of a task, if it has one, and its text
 _NO_TEXT = Decision(labels=(), confidence=0.0, hard=False, reason="no usable text")
 
 
@@ -34,13 +44,33 @@ class Labeled:
     settled: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What labeling needs of a task: its id, its text a control, and how people see it."""
+
+    id: int | None
+    texts: Mapping[str, str | None] = field(repr=False)
+    audited: bool
+    annotated: bool
+
+
 class Labeler:
     """Labels tasks with a project's committee and the verdicts that are known."""
 
-    def __init__(self, committees: Committees, pool: Callable[[int], Pool]) -> None:
+    def __init__(
+        self,
+        committees: Committees,
+        pool: Callable[[int], Pool],
+        rules: Rules,
+        evidence: EvidenceStore,
+        audit_share: float,
+    ) -> None:
         self._committees = committees
         self._pool = pool
-        self._flights = SingleFlight()
+        self._rules = rules
+        self._evidence = evidence
+        self._audit_share = audit_share
+        self._flights: SingleFlight[Evidence] = SingleFlight()
 
     def label(
         self,
@@ -54,33 +84,92 @@ class Labeler:
         Raises:
             CheckpointDamaged: The tag's committee cannot be loaded.
         """
-        verdicts = self._verdicts(project_id, controls, tasks)
-        decisions = {
-            control.name: self._decide(tag, control, [_text(control, task) for task in tasks])
-            for control in controls
-        }
-        return [
-            _labeled(task, controls, tag, {c: rows[i] for c, rows in decisions.items()}, verdicts)
-            for i, task in enumerate(tasks)
-        ]
+        read = [self._read(project_id, controls, task) for task in tasks]
+        verdicts = self._verdicts(project_id, controls, read)
+        parts: list[list[Part]] = [[] for _ in read]
+        for control in controls:
+            shown = {}
+            decisions = self._decide(project_id, tag, control, read)
+            for task, decision, own in zip(read, decisions, parts, strict=True):
+                own.append(Part(control, decision, _current(verdicts, task, control)))
+                if task.id is not None:
+                    shown[task.id] = shown_of(own[-1], audited=task.audited)
+            self._evidence.show(project_id, control.name, tag, shown)
+        return [_labeled(task, tag, own) for task, own in zip(read, parts, strict=True)]
 
-    def _decide(self, tag: str, control: Control, texts: list[str | None]) -> list[Decision]:
-        wanted = list(dict.fromkeys(text for text in texts if text))
-        if not wanted:
-            return [_NO_TEXT] * len(texts)
+    def observe(self, project_id: int, control: str, tag: str, texts: Mapping[int, str]) -> None:
+        """Store what the committee of a tag says of tasks' texts, without deciding anything.
+
+        Raises:
+            CheckpointDamaged: The tag's committee cannot be loaded.
+        """
+        committee = self._committees.committee(tag, control)
+        self._observed(project_id, tag, control, committee, list(texts.items()))
+
+    def _read(self, project_id: int, controls: Sequence[Control], task: Mapping[str, Any]) -> _Task:
+        task_id = task["id"] if is_id(task.get("id")) else None
+        data = task.get("data")
+        return _Task(
+            task_id,
+            {c.name: text_of(c, data) if isinstance(data, Mapping) else None for c in controls},
+            audited=task_id is not None and is_audit(project_id, task_id, self._audit_share),
+            annotated=bool(task.get("total_annotations")),
+        )
+
+    def _decide(
+        self, project_id: int, tag: str, control: Control, tasks: Sequence[_Task]
+    ) -> list[Decision]:
+        texts = [(task.id, task.texts[control.name]) for task in tasks]
+        usable = [(task_id, text) for task_id, text in texts if text]
+        if not usable:
+            return [_NO_TEXT] * len(tasks)
         committee = self._committees.committee(tag, control.name)
-        answers = self._flights.run((tag, control.name), wanted, committee.decide)
-        return [answers[text] if text else _NO_TEXT for text in texts]
+        names, labels = committee.names, committee.labels
+        seen = self._observed(project_id, tag, control.name, committee, usable)
+        rule = self._rules.rule(project_id, control.name, tag, labels, len(names))
+        decisions = rule.decide(Evidence.join(list(seen.values())), names, labels)
+        answers = dict(zip(seen, decisions, strict=True))
+        return [answers[text] if text else _NO_TEXT for _, text in texts]
+
+    def _observed(
+        self, project_id: int, tag: str, control: str, committee: Committee, texts: Sequence[_Text]
+    ) -> dict[str, Evidence]:
+        """Evidence by text: what is stored, and for the others what the committee says now."""
+        stored = self._stored(project_id, tag, control, committee, texts)
+        seen = {text: stored[task_id, text] for task_id, text in texts if (task_id, text) in stored}
+        missing = list(dict.fromkeys(text for _, text in texts if text not in seen))
+        seen |= self._flights.run((tag, control), missing, lambda some: _observe(committee, some))
+        rows = [
+            Row(task_id, text_hash(text), committee.names, seen[text].to_bytes())
+            for task_id, text in texts
+            if task_id is not None and (task_id, text) not in stored
+        ]
+        self._evidence.put(project_id, control, tag, rows)
+        return seen
+
+    def _stored(
+        self, project_id: int, tag: str, control: str, committee: Committee, texts: Sequence[_Text]
+    ) -> dict[_Text, Evidence]:
+        """Evidence that is stored of these texts, by the same members, and can be read."""
+        ids = [task_id for task_id, _ in texts if task_id is not None]
+        rows = {row.task_id: row for row in self._evidence.read(project_id, control, tag, ids)}
+        found: dict[_Text, Evidence] = {}
+        for task_id, text in texts:
+            row = None if task_id is None else rows.get(task_id)
+            if row and row.members == committee.names and row.text_hash == text_hash(text):
+                with suppress(ValueError):
+                    found[task_id, text] = Evidence.from_bytes(row.evidence)
+        return found
 
     def _verdicts(
-        self, project_id: int, controls: Sequence[Control], tasks: Sequence[Mapping[str, Any]]
+        self, project_id: int, controls: Sequence[Control], tasks: Iterable[_Task]
     ) -> dict[Place, Verdict]:
         """The LLM's verdicts on these tasks; none while Redis is gone: votes are better than a 500.
 
         People's answers are left out on purpose: they must not leak into a prediction that the
         next annotator of the same task sees.
         """
-        places = [(t["id"], c.name) for t in tasks if is_id(t.get("id")) for c in controls]
+        places = [(task.id, c.name) for task in tasks if task.id is not None for c in controls]
         try:
             return self._pool(project_id).llm_verdicts(places)
         except redis.RedisError:
@@ -98,76 +187,44 @@ def is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _text(control: Control, task: Mapping[str, Any]) -> str | None:
-    data = task.get("data")
-    return text_of(control, data) if isinstance(data, Mapping) else None
+def shown_of(part: Part, *, audited: bool) -> Shown:
+    """What Label Studio shows for one control of a task."""
+    if audited:
+        return Shown((), 0.0, hard=False)
+    return Shown(part.labels, part.score, hard=part.verdict is None and part.decision.hard)
 
 
-def _labeled(
-    task: Mapping[str, Any],
-    controls: Sequence[Control],
-    tag: str,
-    decisions: Mapping[str, Decision],
-    verdicts: Mapping[Place, Verdict],
-) -> Labeled:
-    task_id = task["id"] if is_id(task.get("id")) else None
-    parts, hard, settled = [], [], []
-    for control in controls:
-        decision = decisions[control.name]
-        text = _text(control, task)
-        verdict = verdicts.get((task_id, control.name)) if task_id is not None else None
-        if verdict and verdict.text != text:  # the task's text was edited since
-            verdict = None
-        parts.append(predictions.Part(control, decision, verdict))
-        if task_id is None or text is None:
+def _current(verdicts: Mapping[Place, Verdict], task: _Task, control: Control) -> Verdict | None:
+    """The verdict on a task, unless its text was edited since."""
+    verdict = None if task.id is None else verdicts.get((task.id, control.name))
+    return verdict if verdict and verdict.text == task.texts[control.name] else None
+
+
+def _labeled(task: _Task, tag: str, parts: Sequence[Part]) -> Labeled:
+    """An audit shows nothing, and needs no review: a person answers it."""
+    prediction = predictions.unaided(tag) if task.audited else predictions.prediction(tag, parts)
+    hard, settled = [], []
+    for part in parts:
+        text = task.texts[part.control.name]
+        if task.id is None or text is None:
             continue
-        sample = HardSample(
-            task_id, control.name, text, decision.labels, decision.confidence, decision.reason, tag
-        )
-        annotated = bool(task.get("total_annotations"))
-        if decision.hard and verdict is None and not annotated:
+        sample = _sample(task.id, text, tag, part)
+        open_question = part.decision.hard and part.verdict is None
+        if open_question and not task.annotated and not task.audited:
             hard.append(sample)
         else:
             settled.append(sample.member)
-    return Labeled(task_id, predictions.prediction(tag, parts), tuple(hard), tuple(settled))
+    return Labeled(task.id, prediction, tuple(hard), tuple(settled))
 
 
-class SingleFlight:
-    """Requests for the same text at the same time share one computation."""
+def _sample(task_id: int, text: str, tag: str, part: Part) -> HardSample:
+    name, said = part.control.name, part.decision
+    return HardSample(
+        task_id, name, text, said.labels, said.confidence, said.reason, tag, gain=said.gain
+    )
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flying: dict[tuple[object, str], Future[Decision]] = {}
 
-    def run(
-        self, key: object, texts: Sequence[str], decide: Callable[[list[str]], list[Decision]]
-    ) -> dict[str, Decision]:
-        """Every text's decision; each is computed once however many ask at the same time."""
-        with self._lock:
-            mine = [text for text in texts if (key, text) not in self._flying]
-            for text in mine:
-                self._flying[key, text] = Future()
-            futures = {text: self._flying[key, text] for text in texts}
-        if mine:
-            self._compute(key, mine, futures, decide)
-        return {text: future.result() for text, future in futures.items()}
-
-    def _compute(
-        self,
-        key: object,
-        texts: list[str],
-        futures: Mapping[str, Future[Decision]],
-        decide: Callable[[list[str]], list[Decision]],
-    ) -> None:
-        try:
-            for text, decision in zip(texts, decide(texts), strict=True):
-                futures[text].set_result(decision)
-        except BaseException as error:
-            for text in texts:
-                if not futures[text].done():
-                    futures[text].set_exception(error)
-            raise
-        finally:
-            with self._lock:
-                for text in texts:
-                    del self._flying[key, text]
+def _observe(committee: Committee, texts: list[str]) -> list[Evidence]:
+    """One piece of evidence a text, rounded as it is stored: it decides the same ever after."""
+    seen = committee.observe(texts)
+    return [Evidence.from_bytes(seen.rows([i]).to_bytes()) for i in range(len(seen))]

@@ -21,7 +21,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
 from backend.label_config import Control, parse, text_of
-from backend.labeling import Labeled, Labeler, note
+from backend.labeling import Labeled, note
 from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
@@ -36,7 +36,7 @@ controls_of = lru_cache(maxsize=256)(parse)
 class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package ships no types
     """Predict with a committee of specialists; learn from what people annotate."""
 
-    _shared: ClassVar[tuple[Wiring, Labeler] | None] = None
+    _shared: ClassVar[Wiring | None] = None
     _lock: ClassVar[threading.Lock] = threading.Lock()
     _last_tags: ClassVar[dict[int, str]] = {}
 
@@ -49,7 +49,7 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             BadRequest: The project id is no number, or the label config cannot be used.
         """
         self._project = project_number(project_id)
-        self._wiring, self._labeler = self._parts()
+        self._wiring = self._parts()
         self._config = label_config or self._known_config()
         self.controls: tuple[Control, ...] = controls_of(self._config) if self._config else ()
         super().__init__(label_config=None, **kwargs)
@@ -59,10 +59,10 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     @classmethod
     def use(cls, wiring: Wiring) -> None:
         """Let all models of this process use these parts."""
-        cls._shared = (wiring, Labeler(wiring.committees, wiring.pool))
+        cls._shared = wiring
 
     @classmethod
-    def _parts(cls) -> tuple[Wiring, Labeler]:
+    def _parts(cls) -> Wiring:
         with cls._lock:
             if cls._shared is None:  # under a server that is not ours
                 cls.use(Wiring(Settings.from_env(os.environ)))
@@ -145,10 +145,10 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def _label(self, tasks: Sequence[Mapping[str, Any]]) -> list[Labeled]:
         tag = self.model_version
         try:
-            return self._labeler.label(self._project, self.controls, tag, tasks)
+            return self._wiring.labeler.label(self._project, self.controls, tag, tasks)
         except CheckpointDamaged:
             tag = self._wiring.committees.usable(self._project)
-            return self._labeler.label(self._project, self.controls, tag, tasks)
+            return self._wiring.labeler.label(self._project, self.controls, tag, tasks)
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Record people's answers and wake the worker that needs to know; never trains here.

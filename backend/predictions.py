@@ -16,7 +16,10 @@ from backend.label_config import Control
 from specialists.types import Decision, MemberVote, Verdict
 
 VERDICT_SCORE = 1.0
-"""A reviewed answer needs people least, so uncertainty sampling serves it last."""
+"""A reviewed answer needs people least, so uncertainty sampling serves it last.
+
+It is the score of verdicts whose chance of being right was not estimated.
+"""
 
 _DIGITS = 4
 _ID_CHARACTERS = 10
@@ -39,7 +42,8 @@ class Part:
     def score(self) -> float:
         """How little this answer needs a person, 0..1; 0 when the committee abstains."""
         if self.verdict:
-            return VERDICT_SCORE
+            chance = self.verdict.chance
+            return VERDICT_SCORE if chance is None else _probability(chance)
         return _probability(self.decision.confidence) if self.decision.labels else 0.0
 
 
@@ -53,6 +57,11 @@ def prediction(tag: str, parts: Sequence[Part]) -> dict[str, Any]:
     ]
     score = min((part.score for part in parts), default=0.0)
     return {"model_version": tag, "score": score, "result": answers + _rationales(parts)}
+
+
+def unaided(tag: str) -> dict[str, Any]:
+    """Build the prediction that shows nothing, so that a person answers unaided, and soon."""
+    return {"model_version": tag, "score": 0.0, "result": []}
 
 
 def region(
@@ -73,39 +82,69 @@ def region(
 def rationale(part: Part) -> str:
     """Say in one sentence why a label is proposed; empty when nothing is proposed."""
     if part.verdict:
-        return f"{part.verdict.reason.strip() or 'Reviewed'} — {part.verdict.author}"
+        return _verdict_sentence(part.verdict, part.decision)
     decision = part.decision
     if not decision.labels:
         return ""
-    if not decision.votes:
+    if not decision.votes and not decision.heads:
         return decision.reason
-    agreeing = sum(set(vote.labels) == set(decision.labels) for vote in decision.votes)
-    count = f"{agreeing} of {len(decision.votes)}"
+    members, heads = (_agreeing(voices, decision) for voices in (decision.votes, decision.heads))
     if decision.hard:
         said = ", ".join(decision.labels)
-        return f"Committee unsure: {count} say {said}; waiting for review"
-    return f"Committee: {count} agree ({decision.confidence:.2f})"
+        return f"Committee unsure: {members or heads} say {said}; waiting for review"
+    counts = members and f"{members} specialists", heads and f"{heads} heads learned here"
+    return f"Committee: {' and '.join(filter(None, counts))} agree ({decision.confidence:.2f})"
+
+
+def _agreeing(voices: Sequence[MemberVote], decision: Decision) -> str:
+    """How many of the voices say what was decided; empty when there are none."""
+    agree = sum(set(voice.labels) == set(decision.labels) for voice in voices)
+    return f"{agree} of {len(voices)}" if voices else ""
+
+
+def _verdict_sentence(verdict: Verdict, decision: Decision) -> str:
+    why = verdict.reason.strip() or "Reviewed"
+    if overruled(verdict):
+        said = ", ".join(verdict.answer)
+        return f"The committee overrode the reviewer, which said {said}: {why} — {verdict.author}"
+    if overrides_unanimous(verdict, decision):
+        return f"{why} — {verdict.author}, overrode a unanimous committee"
+    return f"{why} — {verdict.author}"
+
+
+def overruled(verdict: Verdict) -> bool:
+    """Whether the committee's votes outweighed what the LLM said."""
+    return bool(verdict.answer) and set(verdict.answer) != set(verdict.labels)
+
+
+def overrides_unanimous(verdict: Verdict, decision: Decision) -> bool:
+    """Whether several members all said the same, and the verdict is another label."""
+    said = {frozenset(vote.labels) for vote in decision.votes}
+    return len(decision.votes) > 1 and len(said) == 1 and frozenset(verdict.labels) not in said
 
 
 def decision_of(result: Sequence[Mapping[str, Any]], control: Control) -> Decision:
     """Read a decision back from the regions of a prediction that we made.
 
-    Its votes survive a verdict; pooled probabilities are not stored and stay empty.
+    It survives a verdict; pooled probabilities are not stored and stay empty.
     """
     for one in result:
         if one.get("from_name") == control.name and one.get("type") == "choices":
             meta = one.get("meta") or {}
-            votes = tuple(
-                MemberVote(row["member"], tuple(row["labels"]), row["probability"])
-                for row in meta.get("votes", ())
-            )
-            labels = tuple(one["value"]["choices"])
+            # Beside a verdict the committee's own answer lies apart.
+            own = meta.get("committee") or {
+                **meta,
+                "labels": one["value"]["choices"],
+                "chance": one.get("score"),
+            }
             return Decision(
-                labels,
-                float(one.get("score") or 0.0),
-                bool(meta.get("hard")),
-                str(meta.get("reason", "")),
-                votes=votes,
+                labels=tuple(own["labels"]),
+                confidence=float(own.get("chance") or 0.0),
+                hard=bool(own.get("hard")),
+                reason=str(own.get("reason", "")),
+                votes=_voices(meta.get("votes", ())),
+                gain=float(own.get("gain") or 0.0),
+                heads=_voices(meta.get("heads", ())),
             )
     return Decision((), 0.0, False, "the committee abstains")
 
@@ -120,29 +159,43 @@ def shows(result: Sequence[Mapping[str, Any]], control: str, labels: Sequence[st
 
 
 def _meta(part: Part) -> dict[str, Any]:
-    """Collect what travels inside a region: the votes, the reason, and who answered."""
-    votes = [
-        {
-            "member": vote.member,
-            "labels": list(vote.labels),
-            "probability": _probability(vote.probability),
-        }
-        for vote in part.decision.votes
-    ]
-    if part.verdict is None:
-        return {
-            "votes": votes,
-            "reason": part.decision.reason,
-            "source": "committee",
-            "hard": part.decision.hard,
-        }
-    who = "model" if part.verdict.source == "llm" else "annotator"
-    return {
-        "votes": votes,
-        "reason": part.verdict.reason,
-        "source": part.verdict.source,
-        who: part.verdict.author,
+    """Collect what travels inside a region: who said what, how sure, why, and who answered."""
+    voices = {"votes": _rows(part.decision.votes), "heads": _rows(part.decision.heads)}
+    decided = {
+        "reason": part.decision.reason,
+        "chance": _probability(part.decision.confidence),
+        "gain": _probability(part.decision.gain),
+        "hard": part.decision.hard,
     }
+    verdict = part.verdict
+    if verdict is None:
+        return {**voices, **decided, "source": "committee"}
+    return {
+        **voices,
+        "reason": verdict.reason,
+        "source": verdict.source,
+        "model" if verdict.source == "llm" else "annotator": verdict.author,
+        "answer": list(verdict.answer or verdict.labels),
+        "chance": None if verdict.chance is None else _probability(verdict.chance),
+        "committee": {"labels": list(part.decision.labels), **decided},
+    }
+
+
+def _rows(voices: Sequence[MemberVote]) -> list[dict[str, Any]]:
+    return [
+        {
+            "member": voice.member,
+            "labels": list(voice.labels),
+            "probability": _probability(voice.probability),
+        }
+        for voice in voices
+    ]
+
+
+def _voices(rows: Sequence[Mapping[str, Any]]) -> tuple[MemberVote, ...]:
+    return tuple(
+        MemberVote(row["member"], tuple(row["labels"]), row["probability"]) for row in rows
+    )
 
 
 def _rationales(parts: Sequence[Part]) -> list[dict[str, Any]]:

@@ -19,7 +19,10 @@ from redis.client import Pipeline
 
 @dataclass(frozen=True)
 class Project:
-    """The record of one project; `push` when `connect` set it up (predictions are imported)."""
+    """The record of one project; `push` when `connect` set it up (predictions are imported).
+
+    `rule` is the decision rule that it has instead of DECISION_RULE, empty for none.
+    """
 
     id: int
     label_config: str = field(default="", repr=False)
@@ -29,11 +32,15 @@ class Project:
     empty: bool = False
     backend_id: int | None = None
     tasks: int = 0
+    rule: str = ""
 
 
 @dataclass(frozen=True)
 class HardSample:
-    """A text whose decision is not trusted; `error` says why a review gave no verdict."""
+    """A text whose decision is not trusted; `error` says why a review gave no verdict.
+
+    `gain` is how much more likely a right label becomes by asking the LLM (0..1).
+    """
 
     task_id: int
     control: str
@@ -43,6 +50,7 @@ class HardSample:
     reason: str
     tag: str
     error: str = ""
+    gain: float = 0.0
 
     @property
     def member(self) -> str:

@@ -12,7 +12,8 @@ import threading
 
 import redis
 
-from backend.jobs import lease_name, pause_key, reconcile, review
+from backend.allowance import allowance
+from backend.jobs import lease_name, pause_key, reconcile, refit, review
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.triggers import is_due
 from backend.wiring import Wiring
@@ -72,7 +73,15 @@ class Scheduler:
         ]
 
     def _can_review(self, project_id: int, waiting: dict[str, int]) -> bool:
-        """Something waits that can be done now: a review, or a verdict to write back."""
-        paused = self._wiring.redis.exists(review.paused_key(project_id))
-        asks = waiting["to_review"] and self._wiring.settings.has_llm and not paused
-        return bool(asks or (waiting["to_patch"] and self._wiring.has_label_studio))
+        """Something can be done now: a refit, a verdict to write back, or a call to the LLM."""
+        wiring = self._wiring
+        if waiting["to_patch"] and wiring.has_label_studio:
+            return True
+        if refit.is_due(wiring, project_id):
+            return True
+        if not waiting["to_review"] or not wiring.settings.has_llm:
+            return False
+        if wiring.redis.exists(review.paused_key(project_id)):
+            return False
+        project = wiring.projects.get(project_id)
+        return bool(project and allowance(wiring, project).calls)

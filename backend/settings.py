@@ -69,8 +69,24 @@ class Settings:
         "USD per million tokens, input and output, as 0.15,0.60; empty: from our dated list. "
         "A budget needs a known price.",
     )
+    llm_share: float = _setting(
+        0.25, "LLM calls per task at most (0..1); calls that are worth little are not made."
+    )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
+    decision_rule: str = _setting(
+        "value",
+        "How texts are decided: value (measured reliability, gain of a call) or paper"
+        " (any disagreement is hard); a project may have its own.",
+    )
+    target_error: float | None = _setting(
+        None,
+        "Share of wrong labels at most among those accepted without a person (0.001..0.5),"
+        " verified on audits; empty: no promise.",
+    )
+    audit_share: float = _setting(
+        0.02, "Share of tasks that people answer unaided, to measure the error (0..0.5)."
+    )
     stage_size: int = _setting(50, "Verdicts in the pool that start a stage (2..100000).")
     promote_every: float = _setting(
         600.0, "Least seconds between promotions: each re-predicts all unlabelled tasks."
@@ -157,8 +173,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "port": (1, 65535),
     "label_studio_port": (1, 65535),
     "llm_budget_usd": (0, 1e9),
+    "llm_share": (0, 1),
     "llm_concurrency": (1, 256),
     "llm_timeout_s": (1, 600),
+    "target_error": (0.001, 0.5),
+    "audit_share": (0, 0.5),
     "stage_size": (2, 100_000),
     "promote_every": (0, 30 * 86400),
     "keep_tags": (2, 50),
@@ -169,6 +188,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
+    "decision_rule": ("value", "paper"),
     "fine_tune": ("lora", "full"),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
 }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from backend import report
+from backend.allowance import allowance
+from backend.projects import Project
+from backend.settings import Settings
 from backend.wiring import Wiring
 
 
@@ -49,7 +53,32 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         },
         "stage": stage.get("progress", ""),
         "spend": _spend(wiring, project_id),
+        "asking": _asking(wiring, project),
+        "report": report.read(wiring, project_id),
     }
+
+
+def _asking(wiring: Wiring, project: Project | None) -> dict[str, Any] | None:
+    """How far LLM_SHARE and the budget go; None where no LLM is asked."""
+    settings = _of_workers(wiring)
+    if project is None or not settings.has_llm:
+        return None
+    found = allowance(wiring, project, settings=settings)
+    return {**asdict(found), "used_up": found.used_up}
+
+
+def _of_workers(wiring: Wiring) -> Settings:
+    """The settings with which the review workers ask: their environment is not the CLI's."""
+    told = wiring.queues.told("review")
+    if "llm_share" not in told:
+        return wiring.settings
+    budget = told["llm_budget_usd"]
+    return replace(
+        wiring.settings,
+        llm_provider=told["llm_provider"],
+        llm_share=float(told["llm_share"]),
+        llm_budget_usd=float(budget) if budget else None,
+    )
 
 
 def _spend(wiring: Wiring, project_id: int) -> dict[str, Any]:
@@ -78,10 +107,12 @@ def render(status: dict[str, Any]) -> str:
 
 def _project_lines(project: dict[str, Any]) -> list[str]:
     pool, waiting, spend = project["pool"], project["waiting"], project["spend"]
+    asking, hard = project["asking"], waiting["hard"]
+    for_llm = waiting["to_review"] if asking and not asking["used_up"] else 0
     lines = [
         f"Project {project['id']} {project['title']!r} ({project['mode']}): "
         f"serves {project['tag']}",
-        f"  hard samples {waiting['hard']} ({waiting['to_review']} wait for the LLM), "
+        f"  hard samples {hard} ({for_llm} for the LLM, {hard - for_llm} for people), "
         f"tasks to predict {waiting['to_predict']}, verdicts to write back {waiting['to_patch']}",
         f"  verdicts: {pool['human']} by people, {pool['llm']} by the LLM; "
         f"{pool['waiting']} wait in the pool, {pool['new']} of {pool['stage_size']} for a stage",
@@ -91,11 +122,35 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
     if spend["failures"]:
         failed = ", ".join(f"{count} {kind}" for kind, count in spend["failures"].items())
         lines.append(f"  failed calls: {failed}")
+    lines += _asking_lines(project)
+    lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
     lines += [f"  left to people: {n} x {why}" for why, n in project["left_to_people"].items()]
     if project["stage"]:
         lines.append(f"  stage running: {project['stage']}")
     if project["last_card"]:
         lines.append(f"  last stage: {project['last_card']['reason']}")
+    return lines
+
+
+def _asking_lines(project: dict[str, Any]) -> list[str]:
+    """What the LLM may still be asked, and what asking it about everything would cost."""
+    asking, spend, waiting = project["asking"], project["spend"], project["waiting"]["to_review"]
+    if asking is None:
+        return []
+    lines = []
+    if spend["calls"]:
+        everything = asking["tasks"] * spend["usd"] / spend["calls"]
+        lines.append(f"  LLM-only would take {asking['tasks']} calls and cost {everything:.4f} USD")
+    if waiting and asking["used_up"]:
+        lines.append(
+            f"  {waiting} hard samples wait for people: LLM_SHARE or LLM_BUDGET_USD is used up "
+            f"({asking['spent']} of {asking['budget']:.0f} calls)"
+        )
+    elif waiting and not asking["calls"]:
+        lines.append(
+            f"  {waiting} hard samples wait until more tasks are seen ({asking['spent']} of "
+            f"{asking['budget']:.0f} calls made)"
+        )
     return lines
 
 

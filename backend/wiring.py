@@ -14,11 +14,14 @@ from redis import Redis
 from backend import embedded_redis
 from backend.committees import Committees
 from backend.errors import BackendError
+from backend.evidence_store import EvidenceStore
 from backend.journal import Journal
 from backend.label_studio import LabelStudio
+from backend.labeling import Labeler
 from backend.lease import Lease
 from backend.projects import Projects
 from backend.queues import Queues
+from backend.rules import Rules
 from backend.settings import Settings
 from training.model_store import ModelStore
 from training.pool import Pool
@@ -70,9 +73,28 @@ class Wiring:
         return ModelStore(self.settings.models)
 
     @cached_property
+    def rules(self) -> Rules:
+        """Decision rules and what they learned."""
+        return Rules(self.redis, self.settings, self.projects)
+
+    @cached_property
     def committees(self) -> Committees:
         """Served tags and loaded committees."""
-        return Committees(self.settings, self.store, self.promotions, self.journal, self.redis)
+        return Committees(
+            self.settings, self.store, self.promotions, self.journal, self.redis, self.rules
+        )
+
+    @cached_property
+    def evidence(self) -> EvidenceStore:
+        """Votes and features of the labelled tasks."""
+        return EvidenceStore(self.settings.data_dir / "evidence")
+
+    @cached_property
+    def labeler(self) -> Labeler:
+        """What turns tasks into predictions."""
+        return Labeler(
+            self.committees, self.pool, self.rules, self.evidence, self.settings.audit_share
+        )
 
     def promotions(self, project_id: int) -> Promotions:
         """The served tag of a project and its history."""

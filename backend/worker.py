@@ -50,7 +50,7 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
     )
     stop = threading.Event()
     settings = wiring.settings
-    wiring.queues.tell(kind, llm=_llm(settings), stage_size=str(settings.stage_size))
+    wiring.queues.tell(kind, **_facts(settings))
     threads = [threading.Thread(target=_report, args=(wiring, kind, name, stop), daemon=True)]
     if kind == "review" and not burst:
         threads.append(threading.Thread(target=Scheduler(wiring).run, args=(stop,), daemon=True))
@@ -63,11 +63,31 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
         wiring.queues.gone(kind, name)
 
 
+def _facts(settings: Settings) -> dict[str, str]:
+    """What a worker runs with, as far as `status` and `connect` tell it."""
+    budget = settings.llm_budget_usd
+    return {
+        "llm": _llm(settings),
+        "llm_provider": _provider(settings),
+        "llm_share": str(settings.llm_share),
+        "llm_budget_usd": "" if budget is None else str(budget),
+        "decision_rule": settings.decision_rule,
+        "stage_size": str(settings.stage_size),
+    }
+
+
+def _provider(settings: Settings) -> str:
+    if not settings.has_llm:
+        return "none"
+    return settings.llm_provider or ("anthropic" if settings.anthropic_api_key else "openai")
+
+
 def _llm(settings: Settings) -> str:
     if not settings.has_llm:
         return "none: hard samples wait for people"
-    provider = settings.llm_provider or ("anthropic" if settings.anthropic_api_key else "openai")
-    return f"{provider} {settings.llm_model or '(default model)'}"
+    if settings.llm_provider == "scripted":
+        return "scripted: answers come from a file, no LLM is asked"
+    return f"{_provider(settings)} {settings.llm_model or '(default model)'}"
 
 
 def _report(wiring: Wiring, kind: str, name: str, stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
-"""The committee: members that vote on texts, and the rule that turns votes into decisions.
+"""The committee: members that vote on texts.
 
-It knows specialists as things that vote and the rule as a thing that decides; a member that
-cannot be loaded is left out and told in `problems`.
+It knows specialists as things that vote, and rules as things that turn votes into decisions; a
+member that cannot be loaded is left out and told in `problems`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from specialists.decision import DecisionRule, abstain
 from specialists.errors import SpecialistUnavailable
-from specialists.loading import load
+from specialists.evidence import Evidence
+from specialists.loading import load, load_embedder
 from specialists.transformer import Specialist
 from specialists.types import Decision, LabelSet, SpecialistRef
 
@@ -29,14 +29,15 @@ class Committee:
         self,
         labels: LabelSet,
         members: Sequence[tuple[str, Specialist]],
-        rule: DecisionRule,
         problems: Sequence[str] = (),
+        observer: Specialist | None = None,
     ) -> None:
+        """Join members; `observer` gives features alone, for a committee that has no member."""
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
         self._members = tuple(specialist for _, specialist in members)
-        self._rule = rule
+        self._observer = observer
 
     @classmethod
     def load(
@@ -45,12 +46,12 @@ class Committee:
         labels: LabelSet,
         folders: Mapping[str, Path],
         device: str,
-        rule: DecisionRule,
         converted: Path | None = None,
     ) -> Committee:
         """Load what can be loaded; `folders` has the checkpoint folder by member name.
 
-        The reasons of members left out are in `problems`. `converted` is as in `loading.load`.
+        The reasons of members left out are in `problems`. `converted` is as in `loading.load`. A
+        committee without members sees texts with the embedded base model, so that it can learn.
         """
         members: list[tuple[str, Specialist]] = []
         problems: list[str] = []
@@ -61,26 +62,27 @@ class Committee:
             except SpecialistUnavailable as error:
                 _log.warning("%s: left out of the committee: %s", ref.name, error)
                 problems.append(str(error))
-        return cls(labels, members, rule, problems)
+        observer = None if members else load_embedder(labels, device)
+        return cls(labels, members, problems, observer)
 
-    def votes(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Votes of shape (members, texts, labels); NaN for labels a member does not know."""
-        shape = (len(self._members), len(texts), len(self.labels.labels))
-        votes = np.full(shape, np.nan, dtype=np.float32)
-        for row, specialist in enumerate(self._members):
-            votes[row] = specialist.votes(texts)
-        return votes
+    def observe(self, texts: Sequence[str]) -> Evidence:
+        """Votes (texts, members, labels), NaN for labels a member does not know, and features."""
+        seen = [member.observe(texts) for member in self._members]
+        if self._observer is not None:
+            seen.append(self._observer.observe(texts))
+        none = np.zeros((len(texts), 0, len(self.labels.labels)), dtype=np.float32)
+        return Evidence(
+            np.concatenate([none, *(one.votes for one in seen)], axis=1),
+            tuple(view for one in seen for view in one.features),
+        )
 
-    def decide(self, texts: Sequence[str]) -> list[Decision]:
-        """Decide each text, in order; texts without a word, and empty committees, abstain."""
-        if not self._members:
-            why = " ".join(["no specialist can vote here", *self.problems])
-            return [abstain(why, hard=True) for _ in texts]
+    def decide(self, texts: Sequence[str], rule: DecisionRule) -> list[Decision]:
+        """Decide each text, in order, by a rule; texts without a word abstain."""
         decisions = [abstain("no usable text", hard=False) for _ in texts]
         usable = [i for i, text in enumerate(texts) if text.strip()]
-        votes = self.votes([texts[i] for i in usable])
-        for column, i in enumerate(usable):
-            decisions[i] = self._rule.decide(votes[:, column], self.names, self.labels)
+        evidence = self.observe([texts[i] for i in usable])
+        for i, decision in zip(usable, rule.decide(evidence, self.names, self.labels), strict=True):
+            decisions[i] = decision
         return decisions
 
 

@@ -1,7 +1,8 @@
 """How the votes of a committee become one decision.
 
-`PaperRule` is the paper's: majority vote, and a sample on which the members do not all agree is
-hard (arXiv 2506.16393, section 3). It knows probabilities and label names; no text, no model.
+`DecisionRule` is what all rules have in common; value_rule.py has the default. `PaperRule` is the
+paper's: majority vote, and a sample on which the members do not all agree is hard (arXiv
+2506.16393, section 3). It knows probabilities and label names; no text, no model.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from specialists.evidence import Evidence
 from specialists.types import Decision, LabelSet, MemberVote
 
 Votes = npt.NDArray[np.float32]  # (members, labels), NaN where a member does not know a label
@@ -22,10 +24,10 @@ _CHOSEN = 0.5  # multiple choice: a label is said from this probability on
 
 
 class DecisionRule(Protocol):
-    """Turns the votes on one text into a decision."""
+    """Turns what a committee says of texts into decisions."""
 
-    def decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
-        """Decide one text from votes of shape (members, labels); `names` are the members'."""
+    def decide(self, evidence: Evidence, names: Sequence[str], labels: LabelSet) -> list[Decision]:
+        """Decide each text, in order; `names` are the members'."""
         ...
 
 
@@ -37,8 +39,11 @@ def abstain(reason: str, *, hard: bool) -> Decision:
 class PaperRule:
     """Majority vote; hard unless at least two members could say the answer and all say it."""
 
-    def decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
-        """Decide one text from votes of shape (members, labels); the members' order is free."""
+    def decide(self, evidence: Evidence, names: Sequence[str], labels: LabelSet) -> list[Decision]:
+        """Decide each text, in order; the members' order is free."""
+        return [self._decide(votes, names, labels) for votes in evidence.votes]
+
+    def _decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
         needed = 1 if labels.multiple else 2  # with one label known there is no choice to make
         voting = (~np.isnan(votes)).sum(axis=1) >= needed
         heard = votes[voting].astype(np.float64)
@@ -51,27 +56,35 @@ class PaperRule:
 
 
 def pool(votes: Probabilities) -> Probabilities:
-    """Average votes (members, labels) of single choice into probabilities (labels,) with sum 1.
+    """Average votes (..., members, labels) of single choice into probabilities (..., labels).
 
-    A label that a member does not know gets from it what the knowing members give that label on
-    average, and its own votes are scaled to the rest. The order of the members has no influence.
+    They sum to 1; the order of the members has no influence.
+    """
+    pooled = _mean_over_members(complete(votes))
+    pooled /= pooled.sum(axis=-1, keepdims=True)
+    return pooled
+
+
+def complete(votes: Probabilities) -> Probabilities:
+    """Fill in the labels that a member does not know; shape (..., members, labels) stays.
+
+    Such a label gets what the knowing members give it on average, and the member's own votes are
+    scaled to the rest. A label that nobody knows gets 0.
     """
     known = ~np.isnan(votes)
-    average = _mean_over_members(votes)
+    average = np.expand_dims(_mean_over_members(votes), axis=-2)
     filled = np.where(known, 0.0, average)
-    missing = np.minimum(filled.sum(axis=1, keepdims=True), 1.0)
-    rows = filled + np.where(known, votes, 0.0) * (1.0 - missing)
-    rows /= rows.sum(axis=1, keepdims=True)
-    pooled = _mean_over_members(rows)
-    pooled /= pooled.sum()
-    return pooled
+    missing = np.minimum(filled.sum(axis=-1, keepdims=True), 1.0)
+    rows: Probabilities = filled + np.where(known, votes, 0.0) * (1.0 - missing)
+    rows /= rows.sum(axis=-1, keepdims=True)
+    return rows
 
 
 def _mean_over_members(votes: Probabilities) -> Probabilities:
     """Mean of the known votes per label, 0 where none is; sorted first, as sums depend on order."""
-    ordered = np.sort(votes, axis=0)  # NaN last
-    count = (~np.isnan(ordered)).sum(axis=0)
-    mean: Probabilities = np.nansum(ordered, axis=0) / np.maximum(count, 1)
+    ordered = np.sort(votes, axis=-2)  # NaN last
+    count = (~np.isnan(ordered)).sum(axis=-2)
+    mean: Probabilities = np.nansum(ordered, axis=-2) / np.maximum(count, 1)
     return mean
 
 

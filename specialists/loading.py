@@ -20,7 +20,7 @@ from specialists import adapter, weights
 from specialists.errors import SpecialistUnavailable
 from specialists.projection import Projection
 from specialists.registry import EMBEDDED_PREFIX, embedded_labels, member
-from specialists.transformer import Specialist, Transformer
+from specialists.transformer import Embedder, Specialist, Transformer
 from specialists.types import LabelSet, SpecialistRef
 
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -65,6 +65,13 @@ def load(
             f"its {'checkpoint' if folder else 'files'} cannot be opened ({_summary(error)})",
             "roll back to an earlier version" if folder else "choose another specialist",
         ) from error
+
+
+def load_embedder(labels: LabelSet, device: str = "cpu") -> Specialist:
+    """Load the embedded base model as it is: it votes on nothing and gives features."""
+    parts = Parts(weights.minilm(), labels=("unused",))
+    model, tokenizer = open_model(parts, device)
+    return Embedder(model, tokenizer, len(labels.labels))
 
 
 def own_labels(source: str) -> tuple[str, ...]:

@@ -11,16 +11,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from specialists.evidence import Evidence, Floats
 from specialists.projection import Projection
+from specialists.types import LabelSet
 
 # Sizes of one forward pass, padding included: a CPU is fastest while activations fit its cache,
 # an accelerator wants more work per call.
 _CPU_BATCH_TOKENS = 1_024
 _ACCELERATOR_BATCH_TOKENS = 32_768
+VIEWS = 2
+"""Layers whose token means serve as features; the last two measured best (BENCHMARKS.md)."""
+
 # Tokenizers without a limit of their own report a number far above this.
 _SANE_LIMIT_TOKENS = 1_000_000
 # RoBERTa-like models spend their first two positions on padding.
@@ -30,8 +34,8 @@ _RESERVED_POSITIONS = 2
 class Specialist(Protocol):
     """Whatever votes on texts."""
 
-    def votes(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Votes of shape (texts, project labels) in input order; NaN for unknown labels."""
+    def observe(self, texts: Sequence[str]) -> Evidence:
+        """Votes (texts, 1, project labels) in input order, and the features it can give."""
         ...
 
 
@@ -43,20 +47,57 @@ class Transformer:
         self._encoder = Encoder(model, tokenizer)
         self._projection = projection
 
-    def votes(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Votes of shape (texts, project labels) in input order; NaN for unknown labels."""
-        result = np.full((len(texts), self._projection.width), np.nan, dtype=np.float32)
+    def observe(self, texts: Sequence[str]) -> Evidence:
+        """Votes (texts, 1, project labels) in input order, NaN for unknown labels, and features.
+
+        Features are what the last layers make of a text, averaged over its tokens: the votes need
+        them anyway, and live heads learn on them.
+        """
+        votes = np.full((len(texts), 1, self._projection.width), np.nan, dtype=np.float32)
+        views: tuple[Floats, ...] = ()
         encoded = self._encoder.encode(texts)
-        limit = _CPU_BATCH_TOKENS if self._model.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
-        for batch in batches(encoded, limit):
-            result[batch] = self._projection.votes(self.forward([encoded[i] for i in batch]))
-        return result
+        for batch in batches(encoded, _batch_tokens(self._model)):
+            logits, means = self.forward([encoded[i] for i in batch])
+            votes[batch, 0] = self._projection.votes(logits)
+            if not views:
+                views = tuple(np.zeros((len(texts), mean.shape[1]), np.float32) for mean in means)
+            for view, mean in zip(views, means, strict=True):
+                view[batch] = mean.float().cpu().numpy()
+        return Evidence(votes, views)
 
     @torch.inference_mode()
-    def forward(self, encoded: Sequence[Sequence[int]]) -> Tensor:
-        """Own logits of shape (B, own labels) for one batch of token ids."""
-        logits: Tensor = self._model(**self._encoder.collate(encoded)).logits
-        return logits
+    def forward(self, encoded: Sequence[Sequence[int]]) -> tuple[Tensor, list[Tensor]]:
+        """Own logits (B, own labels) and token means (B, width) a view, for one batch of ids.
+
+        An architecture that does not tell its layers has no views.
+        """
+        inputs = self._encoder.collate(encoded)
+        out = self._model(**inputs, output_hidden_states=True)
+        return out.logits, _token_means(out.get("hidden_states") or (), inputs["attention_mask"])
+
+
+class Embedder:
+    """Sees texts with an encoder and votes on nothing: features for a committee's live heads."""
+
+    def __init__(self, model: Any, tokenizer: Any, labels: int) -> None:
+        self._eyes = Transformer(model, tokenizer, Projection((), {}, LabelSet(())))
+        self._labels = labels
+
+    def observe(self, texts: Sequence[str]) -> Evidence:
+        """Votes of no member, shape (texts, 0, project labels), and features."""
+        votes = np.zeros((len(texts), 0, self._labels), dtype=np.float32)
+        return Evidence(votes, self._eyes.observe(texts).features)
+
+
+def _batch_tokens(model: Any) -> int:
+    """How many tokens, padding included, one forward pass takes on the model's device."""
+    return _CPU_BATCH_TOKENS if model.device.type == "cpu" else _ACCELERATOR_BATCH_TOKENS
+
+
+def _token_means(layers: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
+    """Average the last layers, each (B, tokens, width), over each text's tokens: (B, width)."""
+    weight = (mask / mask.sum(dim=1, keepdim=True)).unsqueeze(-1)
+    return [(layer * weight).sum(dim=1) for layer in layers[-VIEWS:]]
 
 
 class Encoder:

@@ -81,7 +81,9 @@ class Decision:
     """The committee's answer to one text.
 
     `labels` is empty when the committee abstains; `confidence` (0..1) is the pooled probability
-    of the answer; `probabilities` are pooled, shape (labels,), in the label set's order.
+    of the answer; `probabilities` are pooled, shape (labels,), in the label set's order. `gain` is
+    how much more likely a right answer becomes by asking the LLM (0..1); `heads` say what was
+    learned from this project's verdicts so far, one a view of the text.
     """
 
     labels: tuple[str, ...]
@@ -90,6 +92,8 @@ class Decision:
     reason: str
     probabilities: tuple[float, ...] = ()
     votes: tuple[MemberVote, ...] = ()
+    gain: float = 0.0
+    heads: tuple[MemberVote, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class Verdict:
     """The reviewed answer to one text under one control.
 
     `author` is the LLM's model id or the annotator's user id; `annotation_id` is set for people's
-    answers only; `at` is seconds since the epoch.
+    answers only; `at` is seconds since the epoch. Of an LLM's verdict `answer` is what it said and
+    `labels` what follows from that and from the committee's votes, right with probability `chance`.
     """
 
     task_id: int
@@ -109,12 +114,15 @@ class Verdict:
     at: float
     reason: str = field(default="", repr=False)
     annotation_id: int | None = None
+    answer: tuple[str, ...] = ()
+    chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON form, read back by `from_json`."""
-        return {**self.__dict__, "labels": list(self.labels)}
+        return {**self.__dict__, "labels": list(self.labels), "answer": list(self.answer)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         """Read what `to_json` wrote."""
-        return cls(**{**data, "labels": tuple(data["labels"])})
+        lists = {"labels": tuple(data["labels"]), "answer": tuple(data.get("answer", ()))}
+        return cls(**{**data, **lists})

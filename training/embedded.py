@@ -87,7 +87,7 @@ def measure(specialist: Specialist, own: Sequence[str], source: Source, data: Pa
     """Score a specialist on the test split of one source."""
     rows = [row for row in source.rows(data, "test") if row.label in own]
     truth = np.array([own.index(row.label) for row in rows])
-    answers = specialist.votes([row.text for row in rows]).argmax(axis=1)
+    answers = specialist.observe([row.text for row in rows]).votes[:, 0].argmax(axis=1)
     right = answers == truth
     recalls = [right[truth == label].mean() for label in np.unique(truth)]
     majority = np.bincount(truth).max() / len(rows)

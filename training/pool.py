@@ -17,7 +17,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
-from specialists.types import Verdict
+from specialists.types import Verdict, VerdictSource
 
 Place = tuple[int, str]  # (task id, control name)
 
@@ -30,8 +30,24 @@ if old then
   local was, is = cjson.decode(old), cjson.decode(ARGV[2])
   if cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then return 0 end
 end
-redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3])
+if ARGV[6] == '1' then redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3]) end
 return 1
+"""
+
+# ARGV: field, verdict, field, verdict, ... Whoever answered anew meanwhile is not overwritten.
+_REVISE = """
+for i = 1, #ARGV, 2 do
+  local old = redis.call('HGET', KEYS[1], ARGV[i])
+  if old then
+    local was, is = cjson.decode(old), cjson.decode(ARGV[i + 1])
+    local said = was.answer
+    if not said or #said == 0 then said = was.labels end -- stored before answers were kept
+    local same = cjson.encode(said) == cjson.encode(is.answer)
+    if same and was.text == is.text and was.author == is.author and was.at == is.at then
+      redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    end
+  end
+end
 """
 
 _STOP_WAITING = """
@@ -63,8 +79,11 @@ class Pool:
     def _annotations(self) -> str:
         return f"{self._prefix}:annotations"
 
-    def add(self, verdict: Verdict, via: Pipeline | None = None) -> None:
-        """Store a verdict; it waits for the next stage unless it repeats a stored one."""
+    def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> None:
+        """Store a verdict; it waits for the next stage unless it repeats a stored one.
+
+        One that `waits` not is stored only: nothing new is to be learned from it.
+        """
         annotation = "" if verdict.annotation_id is None else str(verdict.annotation_id)
         (via if via is not None else self._redis).eval(
             _ADD,
@@ -78,7 +97,17 @@ class Pool:
             _member((verdict.task_id, verdict.control)),
             annotation,
             verdict.control,
+            int(waits),
         )
+
+    def revise(self, verdicts: Iterable[Verdict], via: Pipeline) -> None:
+        """Replace the labels and chances of stored LLM verdicts; they do not wait again for that.
+
+        One whose answer was given anew or taken away meanwhile is left as it is.
+        """
+        pairs = [part for v in verdicts for part in (_field(v), json.dumps(v.to_json()))]
+        if pairs:
+            via.eval(_REVISE, 1, self._verdicts, *pairs)
 
     def retract(self, annotation_id: int) -> bool:
         """Forget what an annotation said (deleted, skipped, emptied); whether it said anything."""
@@ -132,12 +161,18 @@ class Pool:
         """All stored verdicts, of all sources."""
         return [Verdict.from_json(json.loads(raw)) for raw in self._redis.hvals(self._verdicts)]
 
+    def size(self) -> int:
+        """How many verdicts are stored, of all sources."""
+        return int(self._redis.hlen(self._verdicts))
+
+    def places(self, source: VerdictSource) -> set[Place]:
+        """The places where somebody of a source gave a verdict."""
+        names = (str(name).split(":", 3) for name in self._redis.hkeys(self._verdicts))
+        return {(int(task), control) for task, who, _, control in names if who == source}
+
     def effective(self) -> dict[Place, Verdict]:
         """One verdict a place: the people's majority (latest on a tie), else the LLM's."""
-        at: defaultdict[Place, list[Verdict]] = defaultdict(list)
-        for verdict in self.verdicts():
-            at[verdict.task_id, verdict.control].append(verdict)
-        return {place: _resolve(verdicts) for place, verdicts in at.items()}
+        return resolve(self.verdicts())
 
     def waiting(self, after: int = 0) -> int:
         """How many places wait that were added after sequence number `after`."""
@@ -160,6 +195,14 @@ class Pool:
         """Stored verdicts by source."""
         sources = Counter(str(name).split(":", 3)[1] for name in self._redis.hkeys(self._verdicts))
         return {"llm": sources["llm"], "human": sources["human"]}
+
+
+def resolve(verdicts: Iterable[Verdict]) -> dict[Place, Verdict]:
+    """One verdict a place: the people's majority (latest on a tie), else the LLM's."""
+    at: defaultdict[Place, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        at[verdict.task_id, verdict.control].append(verdict)
+    return {place: _resolve(same) for place, same in at.items()}
 
 
 def _field(verdict: Verdict) -> str:

@@ -1,11 +1,11 @@
 """The demo: a Label Studio of its own, two projects, and the whole loop on texts that we ship.
 
 The reviewer is scripted (no LLM) unless LLM_PROVIDER is set, and says so in every reason it gives.
+It errs on purpose now and then, as an LLM does (script.py).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from backend import label_studio_process, programs
+from backend.allowance import allowance
 from backend.connect import connect
 from backend.demo.errors import DemoError
 from backend.demo.projects import PROJECTS, DemoProject
 from backend.demo.record import Account, account_of, keep_account, record_of, write_private
+from backend.demo.script import write_script
 from backend.errors import LabelStudioError
 from backend.label_studio import LabelStudio
 from backend.settings import Settings
@@ -56,7 +58,9 @@ def run(settings: Settings, environ: Mapping[str, str], say: Say) -> None:
         )
         settings, account = _log_in(settings, account, supervisor)
         say("Starting the backend and its workers ...")
-        supervisor.start(programs.backend_programs(settings, _environment(settings, environ)))
+        environment = _environment(settings, environ)
+        settings = Settings.from_env(environment)
+        supervisor.start(programs.backend_programs(settings, environment))
         programs.wait_for_redis(settings, supervisor)
         programs.wait_for_web(settings, supervisor)
         wiring = Wiring(settings)
@@ -111,10 +115,11 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
     """Ours for the demo: its Label Studio, the scripted reviewer, short waits."""
     # One stage over all answers of `--annotate 50`: with 50 it would start half-way through them.
     defaults = {"PROMOTE_EVERY": "0", "RECONCILE_EVERY": "10", "STAGE_SIZE": "100"}
+    # Every task is to be pre-annotated, and no call costs anything.
+    defaults |= {"AUDIT_SHARE": "0", "LLM_SHARE": "0.5"}
     if not settings.llm_provider:
         script = settings.data_dir.resolve() / "demo-script.jsonl"
-        rows = [row for one in PROJECTS for row in one.key("task")]
-        script.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        write_script(script)
         defaults |= {"LLM_PROVIDER": "scripted", "LLM_SCRIPT": str(script)}
     return {
         **defaults,
@@ -143,15 +148,22 @@ def _fill(wiring: Wiring, demo: DemoProject, say: Say) -> int:
 def _wait_for_reviews(
     wiring: Wiring, project_ids: list[int], supervisor: Supervisor, say: Say
 ) -> None:
-    """Wait until hard samples are reviewed and their verdicts are in Label Studio."""
-    say("Hard samples are reviewed and written back ...")
+    """Wait until the LLM was asked what it may be asked, and its verdicts are in Label Studio."""
+    say("The reviewer is asked, and its verdicts are written back ...")
     deadline = time.monotonic() + _REVIEW_S
     while time.monotonic() < deadline and not supervisor.wait(0.5):
-        waiting = [wiring.projects.desk(one).waiting() for one in project_ids]
-        left = sum(w["to_review"] + w["to_patch"] + w["to_predict"] for w in waiting)
-        if not left:
+        if all(_is_settled(wiring, one) for one in project_ids):
             return
     say("Not all verdicts are written back yet; python -m backend status tells more.")
+
+
+def _is_settled(wiring: Wiring, project_id: int) -> bool:
+    """Nothing is to be done but by people: what LLM_SHARE does not allow to ask waits for them."""
+    waiting = wiring.projects.desk(project_id).waiting()
+    if waiting["to_predict"] or waiting["to_patch"]:
+        return False
+    project = wiring.projects.get(project_id)
+    return not waiting["to_review"] or project is None or not allowance(wiring, project).calls
 
 
 def _accepted(url: str, token: str) -> bool:
@@ -175,7 +187,7 @@ def _welcome(settings: Settings, account: Account, ids: Mapping[str, int], took_
     ]
     lines += [
         "",
-        "Every task is pre-annotated; hard ones show the reviewer's verdict and its reason.",
+        "Tasks are pre-annotated; those that the reviewer was asked about show its reason.",
         "Try next, in a second terminal:",
         f"  .venv/bin/python -m backend demo --annotate 50   answer 50 {first} tasks; a stage runs",
         "  .venv/bin/python -m backend status               what it does at the moment",

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from backend.errors import LabelStudioError
+from backend.jobs.refit import refit_tag
 from backend.label_config import parse
-from backend.labeling import Labeled, Labeler, note
+from backend.labeling import Labeled, note
 from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
@@ -75,12 +76,11 @@ def import_predictions(
         for row in label_studio.predictions(project.id)
         if row["model_version"] == tag
     }
-    labeler = Labeler(wiring.committees, wiring.pool)
     controls = parse(project.label_config)
     wanted = [task_id for task_id in task_ids if task_id not in has]
     for start in range(0, len(wanted), _BATCH):
         tasks = list(label_studio.tasks(project.id, wanted[start : start + _BATCH]))
-        labeled = labeler.label(project.id, controls, tag, tasks)
+        labeled = wiring.labeler.label(project.id, controls, tag, tasks)
         lease.check()  # not fenced by Label Studio: at least do not import after losing the lease
         label_studio.import_predictions(project.id, [_row(one) for one in labeled])
         yield labeled
@@ -108,6 +108,7 @@ def settle_push_mode(wiring: Wiring, project: Project, tag: str) -> None:
 def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: Lease) -> None:
     """Predict the unlabelled tasks under the candidate's tag, then serve it everywhere at once."""
     tag, desk, pool = candidate["tag"], wiring.projects.desk(project.id), wiring.pool(project.id)
+    _learn_rule(wiring, project, tag, lease)
     labeled: list[Labeled] = []
     if wiring.has_label_studio and project.push:
         tasks = list(wiring.label_studio.tasks(project.id))
@@ -131,6 +132,16 @@ def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: 
     logger.info("project %d: %s is served now", project.id, tag)
     if wiring.settings.has_llm:
         wiring.queues.wake("review", project.id)
+
+
+def _learn_rule(wiring: Wiring, project: Project, tag: str, lease: Lease) -> None:
+    """Let the rule learn how far to trust the candidate's members, from the verdicts so far."""
+    verdicts = wiring.pool(project.id).effective().values()
+    for control in parse(project.label_config):
+        texts = {one.task_id: one.text for one in verdicts if one.control == control.name}
+        if texts:
+            wiring.labeler.observe(project.id, control.name, tag, texts)
+    refit_tag(wiring, project, tag, lease)
 
 
 def _tidy(wiring: Wiring, project_id: int) -> None:

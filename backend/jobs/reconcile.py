@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.annotations import answers_of
+from backend.audit import is_audit
 from backend.errors import NotFound
 from backend.jobs.push import show_tag
 from backend.label_config import parse
@@ -22,6 +23,9 @@ from backend.model import record_answers
 from backend.predictions import shows
 from backend.projects import Project
 from backend.wiring import Wiring
+from specialists.types import Verdict
+
+Row = Mapping[str, Any]
 
 
 def next_key(project_id: int) -> str:
@@ -55,10 +59,12 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         guideline=remote.get("expert_instruction") or "",
         tasks=int(remote.get("task_number") or 0),
     )
-    # Read before the tasks: an answer given in between must not count as withdrawn.
+    # Read before the tasks: what comes in between must not count as withdrawn or deleted.
     known = wiring.pool(project_id).annotation_ids()
+    observed = wiring.evidence.task_ids(project_id)
     tasks = list(wiring.label_studio.tasks(project_id))
     read = _annotations(wiring, project, tasks, known)
+    wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
     # A large project is read less often: never more than a twentieth of the time.
     pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
@@ -66,9 +72,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 
 
-def _annotations(
-    wiring: Wiring, project: Project, tasks: Sequence[Mapping[str, Any]], known: set[int]
-) -> int:
+def _annotations(wiring: Wiring, project: Project, tasks: Sequence[Row], known: set[int]) -> int:
     """Record the answers that hooks lost, and withdraw those that are gone."""
     controls = parse(project.label_config)
     answers = [answer for task in tasks for answer in answers_of(task, controls).answers]
@@ -81,8 +85,8 @@ def _annotations(
 def _predictions(
     wiring: Wiring,
     project: Project,
-    remote: Mapping[str, Any],
-    tasks: Sequence[Mapping[str, Any]],
+    remote: Row,
+    tasks: Sequence[Row],
     lease: Lease,
 ) -> int:
     """One prediction of the served tag a task, showing its verdict; rows of lost tags go."""
@@ -91,18 +95,23 @@ def _predictions(
     candidate = wiring.projects.desk(project.id).candidate()
     if candidate:
         keep.add(candidate["tag"])
-    rows: defaultdict[tuple[int, str], list[Mapping[str, Any]]] = defaultdict(list)
+    rows: defaultdict[tuple[int, str], list[Row]] = defaultdict(list)
     for row in wiring.label_studio.predictions(project.id):
         rows[int(row["task"]), row["model_version"]].append(row)
     ours = wiring.promotions(project.id).tags()
     lease.check()
     for old in {version for _, version in rows if version in ours - keep}:
         wiring.label_studio.delete_tag(project.id, old)
+    wiring.evidence.prune(project.id, keep)
+    wiring.rules.prune(project.id, [control.name for control in parse(project.label_config)], keep)
+    verdicts = [v for v in wiring.pool(project.id).verdicts() if v.source == "llm"]
+    kept = _kept(rows, verdicts)
     extra = [
         int(row["id"])
-        for (_, version), same in rows.items()
+        for (task, version), same in rows.items()
         if version in keep
-        for row in sorted(same, key=lambda r: int(r["id"]))[1:]
+        for row in same
+        if row is not kept[task, version]
     ]
     wiring.label_studio.delete_predictions(extra)
     if project.push:
@@ -112,22 +121,39 @@ def _predictions(
         has_rows = any(version == tag for _, version in rows)
         if has_rows and not project.empty and remote.get("model_version") != tag:
             show_tag(wiring, project, tag)
-    _patch_missing(wiring, project, tag, rows)
+    open_tasks = {int(task["id"]) for task in tasks if not task.get("total_annotations")}
+    wanted = {
+        verdict.task_id
+        for verdict in verdicts
+        if verdict.task_id in open_tasks
+        and not is_audit(project.id, verdict.task_id, wiring.settings.audit_share)
+        and not _shown(kept.get((verdict.task_id, tag)), verdict)
+    }
+    wiring.projects.desk(project.id).want_patches(wanted)
     return len(extra)
 
 
-def _patch_missing(
-    wiring: Wiring,
-    project: Project,
-    tag: str,
-    rows: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]],
-) -> None:
-    """Ask for patches where the first row of the served tag does not show the LLM's verdict."""
-    wanted = set()
-    for verdict in wiring.pool(project.id).verdicts():
-        same = rows.get((verdict.task_id, tag))
-        if verdict.source == "llm" and same:
-            kept = min(same, key=lambda row: int(row["id"]))
-            if not shows(kept["result"], verdict.control, verdict.labels):
-                wanted.add(verdict.task_id)
-    wiring.projects.desk(project.id).want_patches(wanted)
+def _shown(row: Row | None, verdict: Verdict) -> bool:
+    """Whether a prediction shows a verdict; one that is still to be made will."""
+    return row is None or shows(row["result"], verdict.control, verdict.labels)
+
+
+def _kept(
+    rows: Mapping[tuple[int, str], Sequence[Row]], verdicts: Sequence[Verdict]
+) -> dict[tuple[int, str], Row]:
+    """Of each task's predictions of one tag the one to keep: that shows most verdicts, the newest.
+
+    The newest was decided with what is known now.
+    """
+    of_task: defaultdict[int, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        of_task[verdict.task_id].append(verdict)
+
+    def rank(row: Row, task: int) -> tuple[int, int]:
+        shown = sum(shows(row["result"], v.control, v.labels) for v in of_task.get(task, ()))
+        return shown, int(row["id"])
+
+    return {
+        (task, tag): max(same, key=lambda row: rank(row, task))
+        for (task, tag), same in rows.items()
+    }

@@ -1,29 +1,46 @@
-"""The review job: ask the LLM about hard samples, keep its verdicts, show them in Label Studio.
+"""The review job: ask the LLM where that is worth most, keep its verdicts, show them.
 
-A verdict is in the pool before Label Studio is called, and a prediction that could not be patched
-stays on the list: Label Studio being down delays verdicts and loses none.
+In rounds: refit the rule if it is due, ask as many as the pace allows until the next refit is due,
+and so on; then write back. A verdict is in the pool before Label Studio is called, and a prediction
+that could not be patched stays on the list: Label Studio being down delays verdicts and loses none.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backend import predictions
-from backend.errors import LabelStudioError, NotFound
+import numpy as np
+
+from backend.allowance import Allowance, allowance
+from backend.errors import LabelStudioError
+from backend.evidence_store import text_hash
+from backend.jobs import refit
+from backend.jobs.known import asked_key
+from backend.jobs.questions import PROBE, PROOF, Questions
+from backend.jobs.stored import Stored, unpack
+from backend.jobs.write_back import write_back
 from backend.label_config import Control, parse
 from backend.lease import Lease
-from backend.projects import Desk, HardSample, Project
+from backend.pace import ROUNDS
+from backend.projects import HardSample, Project
 from backend.wiring import NotConfigured, Wiring
 from specialists.types import Verdict
+from specialists.value_rule import Array, ValueRule
 
 if TYPE_CHECKING:
+    from meta_controller.language_model import Reply
     from meta_controller.reviewer import Outcome, Reviewer
 
 _BATCH = 64
 _PAUSE_S = 120
+_SHOW_EVERY_S = 20.0
+
+Prior = tuple[ValueRule, Array]
+"""A rule, and its probabilities (labels,) for one text."""
 
 
 def paused_key(project_id: int) -> str:
@@ -32,160 +49,177 @@ def paused_key(project_id: int) -> str:
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
-    """Review what waits, batch by batch, writing back after each."""
-    from meta_controller.errors import SettingsError
-
+    """Refit, ask what may be asked now, and write back."""
     project = wiring.projects.get(project_id)
     if project is None or not project.label_config:
         return "Nothing is known of this project."
-    reviewer = None
-    try:
-        if wiring.language_model is not None:
-            reviewer = wiring.reviewer(project_id, wiring.language_model)
-    except (SettingsError, NotConfigured) as error:
-        wiring.journal.error("review", str(error), project_id)
-        wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
+    if refit.is_due(wiring, project_id):
+        refit.refit_project(wiring, project, lease)
+    reviewer = _reviewer(wiring, project_id)
     kinds: Counter[str] = Counter()
-    desk = wiring.projects.desk(project_id)
     # The waiting write-backs come last: Label Studio being down must not keep verdicts from coming.
-    while reviewer and not wiring.redis.exists(paused_key(project_id)):
-        batch = desk.to_review()[:_BATCH]
-        if not batch:
-            break
-        kinds.update(_ask(wiring, project, reviewer, batch, lease))
-        if len(batch) == _BATCH and wiring.has_label_studio:
-            _write_back_or_later(wiring, project, lease)
-    patched = _write_back(wiring, project, lease)
+    if reviewer:
+        review = _Review(wiring, project, reviewer, lease)
+        kinds = review.rounds()
+        if review.questions.unreachable:
+            raise review.questions.unreachable
+    patched = write_back(wiring, project, lease)
     return f"{sum(kinds.values())} reviewed ({dict(kinds)}), {patched} written back."
 
 
-def _write_back_or_later(wiring: Wiring, project: Project, lease: Lease) -> None:
-    """Show the verdicts of a batch while others are still asked for; a failure is tried again."""
+def _reviewer(wiring: Wiring, project_id: int) -> Reviewer | None:
+    """Who is asked; None when nobody is configured, or not so that it could be asked."""
+    from meta_controller.errors import SettingsError
+
     try:
-        _write_back(wiring, project, lease)
-    except LabelStudioError as error:
-        wiring.journal.error("review", str(error), project.id)
+        model = wiring.language_model
+        return wiring.reviewer(project_id, model) if model is not None else None
+    except (SettingsError, NotConfigured) as error:
+        wiring.journal.error("review", str(error), project_id)
+        wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
+        return None
 
 
-def _ask(
-    wiring: Wiring,
-    project: Project,
-    reviewer: Reviewer,
-    batch: Sequence[HardSample],
-    lease: Lease,
-) -> Counter[str]:
-    """Ask about one batch; every sample ends as verdict, left to people, or waits on."""
-    from meta_controller.language_model import Question
+@dataclass
+class _Review:
+    """The asking of one run; `kinds` counts how samples ended."""
 
-    labels = {control.name: control.labels for control in parse(project.label_config)}
-    known = [one for one in batch if one.control in labels]
-    desk = wiring.projects.desk(project.id)
-    desk.settle_hard(one.member for one in batch if one.control not in labels)
-    samples = {one.member: one for one in known}
-    questions = [
-        Question(one.control, one.text, labels[one.control], project.guideline, (one.task_id,))
-        for one in known
-    ]
-    # Only this lease's holder asks for this project: other runs' reservations are dead.
-    reviewer.ledger.charge_lost(lambda run: run == lease.token)
-    kinds: Counter[str] = Counter()
-    for outcome in reviewer.review(questions, lease.transaction, run=lease.token):
-        kinds[outcome.kind] += 1
-        member = f"{outcome.question.task_ids[0]}:{outcome.question.control}"
-        _keep(wiring, project.id, samples[member], outcome, lease)
-    return kinds
+    wiring: Wiring
+    project: Project
+    reviewer: Reviewer
+    lease: Lease
+    kinds: Counter[str] = field(default_factory=Counter)
+    shown_at: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.questions = Questions(self.wiring, self.project, self.lease)
+        self.controls = {one.name: one for one in parse(self.project.label_config)}
+        self.learns = any(self.questions.learns(name) for name in self.controls)
 
-def _keep(
-    wiring: Wiring, project_id: int, sample: HardSample, outcome: Outcome, lease: Lease
-) -> None:
-    """Write down how one sample ended."""
-    desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
-    reply = outcome.reply
-    if reply and reply.labels:
-        verdict = Verdict(
-            task_id=sample.task_id,
-            control=sample.control,
-            text=sample.text,
-            labels=reply.labels,
-            source="llm",
-            author=reply.model,
-            at=time.time(),
-            reason=reply.reason,
-        )
+    def rounds(self) -> Counter[str]:
+        """Ask at the pace that the budget allows; while tasks still come, one round."""
+        for number in range(ROUNDS):
+            allowed = allowance(self.wiring, self.project, number)
+            self.questions.refresh(allowed.budget, allowed.spent)
+            asked = self._round(allowed)
+            if not asked or allowed.importing:
+                break
+            if self.learns and refit.is_stale(self.wiring, self.project.id):
+                refit.refit_project(self.wiring, self.project, self.lease)
+        return self.kinds
+
+    def _round(self, allowed: Allowance) -> int:
+        """Spend the calls of one round, with refits as they fall due; returns how many samples."""
+        left, asked = allowed.calls, 0
+        while left > 0 and not self.wiring.redis.exists(paused_key(self.project.id)):
+            until_refit = refit.room(self.wiring, self.project.id) if self.learns else _BATCH
+            batch = self.questions.take(min(_BATCH, left, max(1, until_refit)))
+            if not batch:
+                break
+            left -= self._ask(batch)
+            asked += len(batch)
+            if self.learns and refit.is_due(self.wiring, self.project.id):
+                refit.refit_project(self.wiring, self.project, self.lease)
+                self.questions.refresh(allowed.budget, allowed.spent + allowed.calls - left)
+            self._show_now_and_then()
+        return asked
+
+    def _show_now_and_then(self) -> None:
+        """Show verdicts while others are still asked for; a failure is tried again."""
+        if not self.wiring.has_label_studio or time.monotonic() - self.shown_at < _SHOW_EVERY_S:
+            return
+        try:
+            write_back(self.wiring, self.project, self.lease)
+        except LabelStudioError as error:
+            self.wiring.journal.error("review", str(error), self.project.id)
+        self.shown_at = time.monotonic()
+
+    def _ask(self, batch: Sequence[HardSample]) -> int:
+        """Ask about a batch; every sample ends as verdict, left to people, or waits on.
+
+        Returns how many calls it took.
+        """
+        from meta_controller.language_model import Question
+
+        samples = {one.member: one for one in batch}
+        guideline = self.project.guideline
+        questions = [
+            Question(s.control, s.text, self.controls[s.control].labels, guideline, (s.task_id,))
+            for s in batch
+        ]
+        priors = self._priors(batch)
+        # Only this lease's holder asks for this project: other runs' reservations are dead.
+        self.reviewer.ledger.charge_lost(lambda run: run == self.lease.token)
+        calls = 0
+        for outcome in self.reviewer.review(questions, self.lease.transaction, self.lease.token):
+            self.kinds[outcome.kind] += 1
+            calls += not outcome.cached
+            member = f"{outcome.question.task_ids[0]}:{outcome.question.control}"
+            self._keep(samples[member], outcome, priors.get(member))
+        return calls
+
+    def _priors(self, batch: Sequence[HardSample]) -> dict[str, Prior]:
+        """What the committee's stored evidence says of each sample, as far as there is any."""
+        tag = self.wiring.promotions(self.project.id).served()
+        found: dict[str, Prior] = {}
+        for control in self.controls.values() if tag else ():
+            texts = {one.task_id: one.text for one in batch if one.control == control.name}
+            stored = Stored(self.wiring, self.project.id, control, tag or "")
+            rows = stored.rows_of(texts)
+            rule = stored.value_rule(rows)
+            if rule:
+                chances = rule.probabilities(unpack(rows))
+                for row, chance in zip(rows, chances, strict=True):
+                    found[f"{row.task_id}:{control.name}"] = (rule, chance)
+        return found
+
+    def _keep(self, sample: HardSample, outcome: Outcome, prior: Prior | None) -> None:
+        """Write down how one sample ended."""
+        wiring, project_id = self.wiring, self.project.id
+        if outcome.again:
+            wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
+            wiring.journal.error("review", outcome.failure or outcome.kind, project_id)
+            return
+        desk, pool, reply = wiring.projects.desk(project_id), wiring.pool(project_id), outcome.reply
+        probe = sample.reason == PROBE
+        verdict = None
+        if reply and reply.labels:
+            verdict = _verdict(sample, reply, self.controls[sample.control], prior)
 
         def write(pipe: Any) -> None:
-            pool.add(verdict, pipe)
-            desk.settle_hard([sample.member], pipe)
-            desk.want_patches([sample.task_id], pipe)
+            pipe.hset(asked_key(project_id), sample.member, text_hash(sample.text).hex())
+            if verdict:
+                pool.add(verdict, pipe, waits=not probe)
+            if verdict and not probe:
+                desk.settle_hard([sample.member], pipe)
+                desk.want_patches([sample.task_id], pipe)
+            elif not verdict and sample.reason not in (PROBE, PROOF):
+                desk.leave_to_people(sample, outcome.failure or "The LLM is unsure", pipe)
 
-        lease.transaction(write)
-    elif outcome.again:
-        wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
-        wiring.journal.error("review", outcome.failure or outcome.kind, project_id)
-    else:
-        why = outcome.failure or "The LLM is unsure"
-        lease.transaction(lambda pipe: desk.leave_to_people(sample, why, pipe))
-
-
-def _write_back(wiring: Wiring, project: Project, lease: Lease) -> int:
-    """Patch the predictions whose verdict does not show yet; returns how many were patched."""
-    desk = wiring.projects.desk(project.id)
-    wanted = desk.wanted_patches()
-    tag = wiring.promotions(project.id).served()
-    if not wanted or not wiring.has_label_studio:
-        return 0
-    if tag is None:  # nothing is shown yet; the first predictions will show the verdicts
-        lease.transaction(lambda pipe: desk.patched(wanted, pipe))
-        return 0
-    controls = parse(project.label_config)
-    verdicts = wiring.pool(project.id).llm_verdicts((t, c.name) for t in wanted for c in controls)
-    patched = 0
-    for task_id in wanted:
-        patched += _patch(wiring, project, tag, task_id, controls, verdicts)
-        lease.transaction(_done(desk, task_id))
-    return patched
+        self.lease.transaction(write)
 
 
-def _done(desk: Desk, task_id: int) -> Any:
-    return lambda pipe: desk.patched([task_id], pipe)
+def _verdict(sample: HardSample, reply: Reply, control: Control, prior: Prior | None) -> Verdict:
+    """What follows from the LLM's answer and the committee's votes together.
 
-
-def _patch(
-    wiring: Wiring,
-    project: Project,
-    tag: str,
-    task_id: int,
-    controls: Iterable[Control],
-    verdicts: Mapping[tuple[int, str], Verdict],
-) -> int:
-    """Patch one task's prediction of the served tag in place, keeping its version.
-
-    Without such a prediction there is nothing to patch: the next one made shows the verdict.
+    Without stored votes, or under the paper's rule, the answer counts as it is.
     """
-    try:
-        rows = wiring.label_studio.task_predictions(task_id)
-    except NotFound:
-        return 0
-    rows = [row for row in rows if row["model_version"] == tag]
-    if not rows:
-        return 0
-    row = min(rows, key=lambda one: int(one["id"]))
-    parts = [
-        predictions.Part(
-            control,
-            predictions.decision_of(row["result"], control),
-            verdicts.get((task_id, control.name)),
-        )
-        for control in controls
-    ]
-    new = predictions.prediction(tag, parts)
-    wiring.label_studio.patch_prediction(
-        int(row["id"]),
-        task=task_id,
-        project=project.id,
-        result=new["result"],
-        score=new["score"],
-        model_version=tag,
+    labels: tuple[str, ...] = reply.labels
+    chance = None
+    names = control.labels.names
+    if prior and len(labels) == 1:
+        rule, chances = prior
+        posterior = rule.fuse(chances[None], np.array([names.index(labels[0])]))[0]
+        labels, chance = (names[int(posterior.argmax())],), round(float(posterior.max()), 4)
+    return Verdict(
+        task_id=sample.task_id,
+        control=sample.control,
+        text=sample.text,
+        labels=labels,
+        source="llm",
+        author=reply.model,
+        at=time.time(),
+        reason=reply.reason,
+        answer=reply.labels,
+        chance=chance,
     )
-    return 1

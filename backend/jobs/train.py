@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from backend.audit import is_audit
 from backend.committees import pick_device
 from backend.lease import Lease
 from backend.triggers import is_due
@@ -36,7 +37,8 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)
     up_to = int(state["up_to"])
-    fresh, earlier = _split(pool.effective(), pool.waiting_places(up_to))
+    learnable = _learnable(wiring, project_id, tag)
+    fresh, earlier = _split(learnable, pool.waiting_places(up_to))
     given = StageInput(
         manifest=wiring.committees.manifest(tag),
         fresh=fresh,
@@ -80,6 +82,22 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     if result.judgement.passed:
         wiring.queues.wake("push", project_id)
     return card.reason
+
+
+def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict]:
+    """What a stage may learn from: no audits, and no LLM that people's answers show to be worse."""
+    share = wiring.settings.audit_share
+    states = {
+        control: wiring.rules.state(project_id, control, tag)
+        for control in wiring.committees.manifest(tag).controls
+    }
+    worse = {control for control, state in states.items() if state and state.trust == "committee"}
+    return {
+        (task, control): verdict
+        for (task, control), verdict in wiring.pool(project_id).effective().items()
+        if not is_audit(project_id, task, share)
+        and (verdict.source == "human" or control not in worse)
+    }
 
 
 def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str, Any]:

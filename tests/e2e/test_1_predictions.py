@@ -1,7 +1,8 @@
-"""Story 1: everything is pre-annotated, and hard samples carry the reviewer's verdict."""
+"""Story 1: everything is pre-annotated, and what the reviewer was asked carries its verdict."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -37,11 +38,10 @@ def test_every_task_has_exactly_one_prediction_of_the_projects_tag(demo: Demo, n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_hard_sample_shows_the_verdict_and_says_who_gave_it(demo: Demo, name: str) -> None:
+def test_every_answer_of_the_reviewer_is_shown_and_says_who_gave_it(demo: Demo, name: str) -> None:
     pool = demo.wiring.pool(demo.record["projects"][name])
     verdicts = {v.task_id: v for v in pool.verdicts() if v.source == "llm"}
-    assert len(verdicts) >= 5, "the committee found hardly anything hard"
-    assert demo.wiring.projects.desk(demo.record["projects"][name]).waiting()["hard"] == 0
+    assert 5 <= len(verdicts) <= 50, "as many as LLM_SHARE allows, where it is worth a call"
     shown = {
         int(r["task"]): r for r in rows_of(demo, name) if r["model_version"] == served(demo, name)
     }
@@ -50,7 +50,54 @@ def test_every_hard_sample_shows_the_verdict_and_says_who_gave_it(demo: Demo, na
         assert answer["value"]["choices"] == list(verdict.labels)
         assert answer["meta"]["source"] == "llm"
         assert len(answer["meta"]["votes"]) >= 2, "the committee's votes are kept"
-        assert why["value"]["text"][0].startswith("Scripted reviewer (no LLM): ")
+        said = why["value"]["text"][0]
+        assert "Scripted reviewer (no LLM): " in said
+        assert said.startswith("The committee overrode") == (verdict.labels != verdict.answer)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_reviewer_was_not_asked_says_how_the_committee_decided(
+    demo: Demo, name: str
+) -> None:
+    pool = demo.wiring.pool(demo.record["projects"][name])
+    asked = {v.task_id for v in pool.verdicts()}
+    rows = [
+        r
+        for r in rows_of(demo, name)
+        if r["model_version"] == served(demo, name) and int(r["task"]) not in asked
+    ]
+    assert rows
+    for row in rows:
+        answer, why = sorted(row["result"], key=lambda r: r["type"])
+        assert answer["meta"]["source"] == "committee"
+        assert why["value"]["text"][0].startswith("Committee")
+
+
+def test_status_tells_calls_spend_accuracy_and_who_overrode_whom(demo: Demo) -> None:
+    found = json.loads(demo.command("status", "--json"))["projects"]
+    for project in found:
+        verdicts = demo.wiring.pool(project["id"]).counts()["llm"]
+        assert project["spend"]["calls"] >= verdicts
+        assert project["asking"]["tasks"] == 100
+        (report,) = project["report"]
+        estimate = report["estimate"]
+        assert 0 < estimate["low"] < estimate["accuracy"] < estimate["high"] <= 1
+        assert estimate["basis"] == "committee"
+    overrode = [task for p in found for task in p["report"][0]["llm_overrode"]]
+    overridden = [task for p in found for task in p["report"][0]["llm_overridden"]]
+    assert overrode and overridden
+    for project in found:
+        report = project["report"][0]
+        examples = set(report["llm_overrode"] + report["llm_overridden"])
+        verdicts = {v.task_id: v for v in demo.wiring.pool(project["id"]).verdicts()}
+        assert examples <= verdicts.keys()
+        for task_id in report["llm_overridden"]:
+            assert verdicts[task_id].labels != verdicts[task_id].answer
+    printed = demo.command("status")
+    assert "LLM-only would take 100 calls" in printed
+    assert "of them right" in printed and "no person has checked" in printed
+    assert "the LLM overrode a unanimous committee" in printed
+    assert "the committee overrode the LLM" in printed
 
 
 def test_opening_tasks_and_retrieving_predictions_twice_adds_none(demo: Demo) -> None:
@@ -71,7 +118,8 @@ def test_an_extra_prediction_of_a_race_is_removed(demo: Demo) -> None:
     copy = {k: row[k] for k in ("task", "result", "score", "model_version")}
     assert demo.label_studio.import_predictions(project_id, [copy]) == 1
     eventually(lambda: max(counts(demo, "toxicity").values()) == 1, 90, "reconcile to delete it")
-    assert row["id"] in {r["id"] for r in rows_of(demo, "toxicity")}, "the first one is kept"
+    left = {r["id"] for r in rows_of(demo, "toxicity")}
+    assert row["id"] not in left, "the newest was decided with what is known now"
 
 
 def test_new_tasks_are_predicted_on_import(demo: Demo) -> None:

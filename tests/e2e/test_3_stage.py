@@ -35,7 +35,11 @@ def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
 
 def test_verdicts_stay_visible_after_the_promotion(demo: Demo) -> None:
     project_id = demo.record["projects"]["sentiment"]
-    verdicts = [v for v in demo.wiring.pool(project_id).verdicts() if v.source == "llm"]
+    tasks = demo.label_studio.tasks(project_id)
+    open_tasks = {int(task["id"]) for task in tasks if not task["total_annotations"]}
+    found = demo.wiring.pool(project_id).verdicts()
+    verdicts = [v for v in found if v.source == "llm" and v.task_id in open_tasks]
+    assert verdicts
 
     def all_shown() -> bool:
         tag = served(demo, "sentiment")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from running_demo import Demo, eventually
 
 from backend.demo.projects import PROJECTS
+from backend.jobs.refit import refit_key
 
 TEXTS = [
     "Loved every minute of it, would go again tomorrow.",
@@ -92,3 +94,30 @@ def test_tasks_without_text_do_not_keep_the_others_waiting(demo: Demo) -> None:
     assert plain in tasks
     assert demo.wiring.projects.desk(project_id).waiting()["to_predict"] == 0
     assert len(tasks) == len(set(tasks)) and set(tasks) <= {blank, plain}
+
+
+def test_a_project_that_changes_its_rule_is_decided_again(demo: Demo) -> None:
+    label_studio = demo.label_studio
+    project_id = int(label_studio.create_project("By rule", PROJECTS[0].label_config)["id"])
+    ids = label_studio.import_tasks(project_id, [{"text": text} for text in TEXTS])
+    assert "rule value" in demo.command("connect", "--project", str(project_id))
+    said = demo.command("connect", "--project", str(project_id), "--rule", "paper")
+    assert "rule paper" in said and "decided again" in said
+
+    key = refit_key(project_id)
+    eventually(lambda: demo.wiring.redis.hget(key, "rule") == "paper", 60, "new decisions")
+    again = [f"{text} Yes." for text in TEXTS]
+    more = label_studio.import_tasks(project_id, [{"text": text} for text in again])
+
+    def all_predicted() -> bool:
+        rows = label_studio.predictions(project_id)
+        return Counter(int(r["task"]) for r in rows) == Counter([*ids, *more])
+
+    eventually(all_predicted, 60, "one prediction a task")
+    reasons = {
+        region["meta"]["reason"]
+        for row in label_studio.predictions(project_id)
+        for region in row["result"]
+        if int(row["task"]) in more and region["type"] == "choices"
+    }
+    assert reasons and all(re.match(r"\d of \d (agree|say)", one) for one in reasons), reasons

@@ -161,6 +161,85 @@ def test_the_llm_s_verdicts_are_found_by_place(pool: Pool) -> None:
     assert pool.llm_verdicts([]) == {}
 
 
+def test_places_are_told_apart_by_who_answered(pool: Pool) -> None:
+    pool.add(llm(1, "Positive"))
+    pool.add(human(1, "Negative"))
+    pool.add(llm(2, "Weather", control="topic: main"))
+    assert pool.places("llm") == {(1, "sentiment"), (2, "topic: main")}
+    assert pool.places("human") == {(1, "sentiment")}
+    assert pool.size() == 3
+
+
+# What is revised
+
+
+def revise(pool: Pool, redis: Redis, *verdicts: Verdict) -> None:
+    with redis.pipeline() as pipe:
+        pool.revise(verdicts, pipe)
+        pipe.execute()
+
+
+def test_a_revised_verdict_changes_and_does_not_wait_again(pool: Pool, redis: Redis) -> None:
+    said = replace(llm(1, "Positive"), answer=("Positive",), chance=0.6)
+    other = replace(llm(2, "Positive"), answer=("Positive",))
+    pool.add(said)
+    pool.add(other)
+    learn(pool, redis)
+    fused = replace(said, labels=("Negative",), chance=0.7)
+    revise(pool, redis, fused)
+    assert {v.task_id: v for v in pool.verdicts()} == {1: fused, 2: other}
+    assert pool.waiting() == 0
+
+
+def test_a_revision_keeps_a_verdict_waiting(pool: Pool, redis: Redis) -> None:
+    said = replace(llm(1, "Positive"), answer=("Positive",))
+    pool.add(said)
+    revise(pool, redis, replace(said, labels=("Negative",)))
+    assert pool.waiting() == 1
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        {"answer": ("Neutral",), "labels": ("Neutral",)},
+        {"text": "edited"},
+        {"author": "another-model"},
+        {"at": 9.0},
+    ],
+    ids=["answer", "text", "author", "time"],
+)
+def test_what_was_answered_anew_is_not_revised(
+    pool: Pool, redis: Redis, meanwhile: dict[str, object]
+) -> None:
+    said = replace(llm(1, "Positive"), answer=("Positive",))
+    anew = replace(said, **meanwhile)
+    pool.add(anew)
+    revise(pool, redis, replace(said, labels=("Negative",)))
+    assert pool.verdicts() == [anew]
+
+
+def test_what_is_gone_is_not_brought_back_by_a_revision(pool: Pool, redis: Redis) -> None:
+    revise(pool, redis, replace(llm(1, "Positive"), answer=("Positive",)))
+    revise(pool, redis)
+    assert pool.verdicts() == []
+
+
+def test_a_verdict_from_before_answers_were_kept_is_revised(pool: Pool, redis: Redis) -> None:
+    pool.add(llm(1, "Positive"))
+    fused = replace(llm(1, "Negative"), answer=("Positive",), chance=0.7)
+    revise(pool, redis, fused)
+    assert pool.verdicts() == [fused]
+
+
+def test_a_verdict_that_teaches_nothing_new_does_not_wait(pool: Pool, redis: Redis) -> None:
+    pool.add(human(1, "Positive"))
+    learn(pool, redis)
+    pool.add(llm(1, "Negative"), waits=False)
+    assert pool.waiting() == 0
+    assert pool.counts() == {"llm": 1, "human": 1}
+    assert label_of(pool) == "Positive"
+
+
 # What is withdrawn
 
 

@@ -77,7 +77,7 @@ def test_a_stage_whose_worker_was_killed_ends_exactly_once(tmp_path: Path) -> No
 
 def sample(number: int, tag: str) -> HardSample:
     return HardSample(
-        number, "sentiment", f"Hard text number {number}.", ("positive",), 0.5, "", tag
+        number, "sentiment", f"Hard text number {number}.", ("positive",), 0.5, "", tag, gain=0.2
     )
 
 
@@ -98,6 +98,7 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(
         "LLM_BASE_URL": f"{provider.url}/v1",
         "OPENAI_API_KEY": KEY,
         "LLM_CONCURRENCY": "4",
+        "LLM_SHARE": "1",
         # Nobody listens there: verdicts must wait for Label Studio, not get lost.
         "LABEL_STUDIO_URL": "http://127.0.0.1:9",
         "LABEL_STUDIO_API_KEY": "x" * 40,
@@ -126,7 +127,9 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(
         from meta_controller.ledger import Ledger
 
         spend = Ledger(machine.wiring.redis, PROJECT).spend()
-        assert spend.calls == len(answered), "the ledger has every call, lost ones too"
+        # A call is reserved before it is sent. Of those in flight at the kill nobody knows whether
+        # they were: they stay charged, one of each thread at most, and no call is ever missing.
+        assert 0 <= spend.calls - len(answered) <= 4, "the ledger has every call, lost ones too"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_without_a_verdict_the_sample_stays_hard_and_status_says_why(
         "LLM_MODEL": "local",
         "LLM_BASE_URL": f"{provider.url}/v1",
         "OPENAI_API_KEY": KEY,
+        "LLM_SHARE": "1",
     }
     with Machine(tmp_path, **settings) as machine:
         tag = enroll(machine)

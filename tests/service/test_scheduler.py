@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from machine import CONFIG
 from redis import Redis
 
 from backend.jobs import lease_name, pause_key, reconcile, review
@@ -19,20 +21,23 @@ from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
+from training.card import Card
 
 PROJECT = 7
 STAGE_SIZE = 4
 
 
 @pytest.fixture
-def wiring(redis: Redis, redis_socket: str) -> Iterator[Wiring]:
+def wiring(redis: Redis, redis_socket: str, tmp_path: Path) -> Iterator[Wiring]:
     """The parts of a fully configured worker that knows one project in which nothing waits."""
     wiring = Wiring(
         Settings(
             redis_url=f"unix://{redis_socket}",
             label_studio_url="http://127.0.0.1:1",
             label_studio_api_key="key",
+            data_dir=tmp_path,
             llm_provider="scripted",
+            llm_share=1.0,
             stage_size=STAGE_SIZE,
             promote_every=600,
         )
@@ -41,6 +46,7 @@ def wiring(redis: Redis, redis_socket: str) -> Iterator[Wiring]:
     wiring.redis.set(reconcile.next_key(PROJECT), time.time() + 3600)
     with wiring.redis, wiring.raw_redis:
         yield wiring
+    wiring.evidence.close()
 
 
 def change(wiring: Wiring, **settings: object) -> None:
@@ -55,7 +61,7 @@ def tick(wiring: Wiring) -> list[str]:
 
 
 def hard(wiring: Wiring) -> None:
-    sample = HardSample(1, "sentiment", "text", ("Positive",), 0.4, "split", "tag-1")
+    sample = HardSample(1, "sentiment", "text", ("Positive",), 0.4, "split", "tag-1", gain=0.2)
     wiring.projects.desk(PROJECT).add_hard([sample])
 
 
@@ -130,6 +136,32 @@ def test_a_hard_sample_waits_while_asking_is_paused(wiring: Wiring) -> None:
     assert tick(wiring) == []
     wiring.redis.delete(review.paused_key(PROJECT))
     assert tick(wiring) == ["review"]
+
+
+def test_a_hard_sample_waits_for_people_when_llm_share_is_used_up(wiring: Wiring) -> None:
+    hard(wiring)
+    change(wiring, llm_share=0.5)  # of the one task that is known
+    assert tick(wiring) == []
+    wiring.projects.update(PROJECT, tasks=2, push=True)
+    assert tick(wiring) == ["review"]
+
+
+def test_new_verdicts_wake_review_for_a_refit_once(wiring: Wiring) -> None:
+    change(wiring, llm_provider="none", stage_size=100)
+    card = Card("tag-1", None, 0, "initial", "first", at=1.0)
+    wiring.promotions(PROJECT).promote("tag-1", card, wiring.redis)
+    learnable(wiring, count=7)
+    assert tick(wiring) == []
+    learnable(wiring, count=8)
+    assert tick(wiring) == ["review"]
+    project = wiring.projects.get(PROJECT)
+    assert project
+    wiring.projects.put(replace(project, label_config=CONFIG))
+    wiring.queues.started("review", PROJECT)
+    wiring.queues.queue("review").empty()
+    with wiring.lease("review:7") as lease:
+        review.work(wiring, PROJECT, lease)
+    assert tick(wiring) == []
 
 
 def test_a_job_that_failed_waits_alone(wiring: Wiring) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specialists.decision import PaperRule, pool
+from specialists.evidence import Evidence
 from specialists.types import Decision, Label, LabelSet
 
 Array = npt.NDArray[np.float32]
@@ -19,8 +21,12 @@ SENTIMENT = LabelSet((Label("negative"), Label("neutral"), Label("positive")))
 NAMES = ("reviews", "tweets", "finance")
 
 
+def decide_one(votes: Array, names: Sequence[str], labels: LabelSet) -> Decision:
+    return PaperRule().decide(Evidence(votes[None]), names, labels)[0]
+
+
 def decide(*votes: list[float], labels: LabelSet = SENTIMENT) -> Decision:
-    return PaperRule().decide(np.array(votes, dtype=np.float32), NAMES[: len(votes)], labels)
+    return decide_one(np.array(votes, dtype=np.float32), NAMES[: len(votes)], labels)
 
 
 def test_all_agree() -> None:
@@ -128,8 +134,8 @@ def test_the_order_of_the_members_changes_nothing(
     names = [f"member {i}" for i in range(len(votes))]
     shuffled = list(range(len(votes)))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    first = PaperRule().decide(votes, names, labels)
-    second = PaperRule().decide(votes[shuffled], [names[i] for i in shuffled], labels)
+    first = decide_one(votes, names, labels)
+    second = decide_one(votes[shuffled], [names[i] for i in shuffled], labels)
     assert set(first.votes) == set(second.votes)
     assert replace(first, votes=()) == replace(second, votes=())
 
@@ -137,7 +143,7 @@ def test_the_order_of_the_members_changes_nothing(
 @given(committee=committees())
 def test_decisions_are_sound_for_any_votes(committee: tuple[Array, LabelSet]) -> None:
     votes, labels = committee
-    found = PaperRule().decide(votes, [str(i) for i in range(len(votes))], labels)
+    found = decide_one(votes, [str(i) for i in range(len(votes))], labels)
     assert set(found.labels) <= set(labels.names)
     assert 0.0 <= found.confidence <= 1.0 + 1e-9
     assert not np.isnan(found.probabilities).any()
@@ -152,6 +158,6 @@ def test_unanimous_committees_are_never_hard(committee: tuple[Array, LabelSet]) 
     votes, labels = committee
     single = replace(labels, multiple=False)
     full = votes[~np.isnan(votes).any(axis=1)]
-    found = PaperRule().decide(full, [str(i) for i in range(len(full))], single)
+    found = decide_one(full, [str(i) for i in range(len(full))], single)
     unanimous = len(full) >= 2 and len(labels.names) >= 2 and len(set(full.argmax(axis=1))) == 1
     assert found.hard != unanimous

@@ -39,7 +39,7 @@ def ref(tmp_path: Path) -> SpecialistRef:
 
 
 def votes(ref: SpecialistRef, folder: Path | None, texts: list[str] = GOOD + BAD) -> Array:
-    return load(ref, LABELS, folder).votes(texts)
+    return load(ref, LABELS, folder).observe(texts).votes[:, 0]
 
 
 def accuracy(ref: SpecialistRef, folder: Path | None) -> float:
@@ -138,7 +138,7 @@ def test_a_multi_label_head_learns_each_label_by_itself(tmp_path: Path) -> None:
     both = [Example(text, ("toxic", "insult")) for text in BAD]
     one = [Example(text, ("insult",)) for text in GOOD]
     fine_tune(ref, several, None, both + one, tmp_path / "out", LORA)
-    found = load(ref, several, tmp_path / "out").votes(BAD + GOOD) >= 0.5
+    found = load(ref, several, tmp_path / "out").observe(BAD + GOOD).votes[:, 0] >= 0.5
     assert found.tolist() == [[True, True]] * len(BAD) + [[False, True]] * len(GOOD)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.label_config import Control
-from backend.predictions import VERDICT_SCORE, Part, decision_of, prediction, rationale, shows
+from backend.predictions import (
+    VERDICT_SCORE,
+    Part,
+    decision_of,
+    prediction,
+    rationale,
+    shows,
+    unaided,
+)
 from specialists.types import Decision, Label, LabelSet, MemberVote, Verdict
 
 LABELS = LabelSet((Label("good"), Label("bad")))
@@ -24,8 +33,22 @@ def decision(
     return Decision((answer,), confidence, hard, "agreed", votes=votes)
 
 
-def verdict(reason: str = "It praises.") -> Verdict:
-    return Verdict(1, "mood", "t", ("bad",), "llm", "model-x", 0.0, reason)
+def verdict(
+    reason: str = "It praises.",
+    labels: tuple[str, ...] = ("bad",),
+    answer: tuple[str, ...] = (),
+    chance: float | None = None,
+) -> Verdict:
+    return Verdict(1, "mood", "t", labels, "llm", "model-x", 0.0, reason, None, answer, chance)
+
+
+def learned(*says: str, heads: tuple[str, ...] = ("good", "bad", "good")) -> Decision:
+    """A decision with the voices of live heads beside the members'."""
+    return replace(
+        decision(*says),
+        gain=0.03,
+        heads=tuple(MemberVote(f"head {i}", (label,), 0.8) for i, label in enumerate(heads)),
+    )
 
 
 def test_a_decision_becomes_one_region_with_its_votes() -> None:
@@ -70,8 +93,14 @@ def test_no_controls_give_a_score_as_well() -> None:
 @pytest.mark.parametrize(
     ("part", "sentence"),
     [
-        (Part(CONTROL, decision("good", "good", "good")), "Committee: 3 of 3 agree (0.97)"),
-        (Part(CONTROL, decision("good", "good", "bad")), "Committee: 2 of 3 agree (0.97)"),
+        (
+            Part(CONTROL, decision("good", "good", "good")),
+            "Committee: 3 of 3 specialists agree (0.97)",
+        ),
+        (
+            Part(CONTROL, decision("good", "good", "bad")),
+            "Committee: 2 of 3 specialists agree (0.97)",
+        ),
         (
             Part(CONTROL, decision("good", "good", "bad", hard=True)),
             "Committee unsure: 2 of 3 say good; waiting for review",
@@ -79,6 +108,29 @@ def test_no_controls_give_a_score_as_well() -> None:
         (Part(CONTROL, decision()), "agreed"),
         (Part(CONTROL, decision("good"), verdict(" ")), "Reviewed — model-x"),
         (Part(CONTROL, Decision((), 0.1, True, "abstained")), ""),
+        (
+            Part(CONTROL, learned("good", "bad")),
+            "Committee: 1 of 2 specialists and 2 of 3 heads learned here agree (0.97)",
+        ),
+        (Part(CONTROL, learned()), "Committee: 2 of 3 heads learned here agree (0.97)"),
+        (
+            Part(CONTROL, replace(learned(), hard=True)),
+            "Committee unsure: 2 of 3 say good; waiting for review",
+        ),
+        (
+            Part(CONTROL, decision("good", "good"), verdict()),
+            "It praises. — model-x, overrode a unanimous committee",
+        ),
+        (Part(CONTROL, decision("good"), verdict()), "It praises. — model-x"),
+        (Part(CONTROL, decision("bad", "bad"), verdict()), "It praises. — model-x"),
+        (
+            Part(CONTROL, decision("good", "good"), verdict(labels=("good",), answer=("bad",))),
+            "The committee overrode the reviewer, which said bad: It praises. — model-x",
+        ),
+        (
+            Part(CONTROL, decision("good", "bad"), verdict(answer=("bad",))),
+            "It praises. — model-x",
+        ),
     ],
 )
 def test_the_rationale_is_one_short_sentence(part: Part, sentence: str) -> None:
@@ -92,7 +144,7 @@ def test_controls_that_share_a_rationale_field_share_one_entry() -> None:
     )
     (why,) = [region for region in built["result"] if region["type"] == "textarea"]
     assert why["value"]["text"] == [
-        "mood: Committee: 1 of 1 agree (0.97)\ntone: It praises. — model-x"
+        "mood: Committee: 1 of 1 specialists agree (0.97)\ntone: It praises. — model-x"
     ]
 
 
@@ -119,3 +171,38 @@ def test_scores_are_numbers_between_zero_and_one(confidence: float) -> None:
 def test_a_decision_can_be_read_back_from_its_region() -> None:
     made = decision("good", "bad", hard=True)
     assert decision_of(prediction("tag", [Part(SILENT, made)])["result"], SILENT) == made
+
+
+def test_what_the_heads_say_and_a_call_would_add_travels_along() -> None:
+    made = learned("good", "bad")
+    (region,) = prediction("tag", [Part(SILENT, made)])["result"]
+    meta = region["meta"]
+    assert (meta["chance"], meta["gain"], meta["hard"]) == (0.97, 0.03, False)
+    assert meta["heads"][1] == {"member": "head 1", "labels": ["bad"], "probability": 0.8}
+    assert decision_of([region], SILENT) == made
+
+
+def test_a_verdict_keeps_both_answers_and_its_chance() -> None:
+    made = learned("bad", "bad")
+    said = verdict(labels=("good",), answer=("bad",), chance=0.81)
+    built = prediction("tag", [Part(SILENT, made, said)])
+    (region,) = built["result"]
+    assert region["value"]["choices"] == ["good"]
+    assert (region["meta"]["answer"], region["meta"]["chance"]) == (["bad"], 0.81)
+    assert region["meta"]["committee"]["labels"] == ["good"]
+    assert built["score"] == 0.81
+    assert decision_of([region], SILENT) == made, "the committee's own answer survives"
+    assert shows([region], "mood", ("good",))
+
+
+def test_a_patched_prediction_is_the_one_made_at_once() -> None:
+    made, said = learned("bad", "bad"), verdict(answer=("bad",), chance=0.9)
+    at_once = prediction("tag", [Part(CONTROL, made, said)])
+    first = prediction("tag", [Part(CONTROL, made)])
+    patched = prediction("tag", [Part(CONTROL, decision_of(first["result"], CONTROL), said)])
+    again = prediction("tag", [Part(CONTROL, decision_of(patched["result"], CONTROL), said)])
+    assert at_once == patched == again
+
+
+def test_an_audit_shows_nothing_and_is_served_first() -> None:
+    assert unaided("tag") == {"model_version": "tag", "score": 0.0, "result": []}

@@ -14,8 +14,11 @@ RANGES = {
     "PORT": (1, 65535),
     "LABEL_STUDIO_PORT": (1, 65535),
     "LLM_BUDGET_USD": (0, 1_000_000_000),
+    "LLM_SHARE": (0, 1),
     "LLM_CONCURRENCY": (1, 256),
     "LLM_TIMEOUT_S": (1, 600),
+    "TARGET_ERROR": (0.001, 0.5),
+    "AUDIT_SHARE": (0, 0.5),
     "STAGE_SIZE": (2, 100_000),
     "PROMOTE_EVERY": (0, 30 * 86400),
     "KEEP_TAGS": (2, 50),
@@ -92,12 +95,14 @@ def test_every_number_has_a_tested_range() -> None:
 
 def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
     for name, _, doc in table():
-        written = re.search(r"\((\d+)\.\.(\d+)\)", doc)
+        written = re.search(r"\((\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?)\)", doc)
         if written:
-            assert (int(written[1]), int(written[2])) == RANGES[name]
+            assert (float(written[1]), float(written[2])) == RANGES[name]
 
 
-@pytest.mark.parametrize("name", ["LLM_PROVIDER", "FINE_TUNE", "LOG_LEVEL", "DEVICE"])
+@pytest.mark.parametrize(
+    "name", ["LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"]
+)
 def test_an_unknown_choice_is_refused(name: str) -> None:
     assert refusal(**{name: "maybe"}).startswith(f"{name} is 'maybe'; ")
 

@@ -428,9 +428,8 @@ def test_the_real_fine_tuning_learns_is_promoted_and_repeats_bit_for_bit(
         ) -> list[Decision]:
             committee = manifest.controls[control]
             folders = store.folders(manifest, control)
-            return Committee.load(
-                committee.members, committee.labels, folders, "cpu", PaperRule()
-            ).decide(texts)
+            loaded = Committee.load(committee.members, committee.labels, folders, "cpu")
+            return loaded.decide(texts, PaperRule())
 
         given = StageInput(served, by_control(fresh), {}, params, seed=1)
         return run_stage(given, store, fine_tune, evaluate, lambda *_: None, lambda *_: None)

@@ -19,7 +19,7 @@ from transformers import BertForSequenceClassification
 
 from specialists.errors import SpecialistUnavailable
 from specialists.loading import find_parts, load, open_model, own_labels
-from specialists.transformer import Encoder, Specialist, batches
+from specialists.transformer import VIEWS, Encoder, Specialist, batches
 from specialists.types import Label, LabelSet, SpecialistRef
 
 Array = npt.NDArray[np.float32]
@@ -59,24 +59,28 @@ def reference(folder: Path, texts: Sequence[str]) -> Array:
 def test_batched_votes_are_those_of_the_plain_model_in_input_order(published: Path) -> None:
     own = reference(published, TEXTS)
     assert len(np.unique(own.round(3), axis=0)) > 5  # the texts do differ
-    votes = specialist(published).votes(TEXTS)
+    votes = specialist(published).observe(TEXTS).votes[:, 0]
     assert votes.dtype == np.float32
     np.testing.assert_allclose(votes, own[:, [2, 0, 1]], atol=1e-4)
 
 
 def test_one_text_alone_gets_the_votes_it_gets_in_a_batch(published: Path) -> None:
     member = specialist(published)
-    alone = np.concatenate([member.votes([text]) for text in TEXTS])
-    np.testing.assert_allclose(member.votes(TEXTS), alone, atol=1e-4)
+    alone = np.concatenate([member.observe([text]).votes[:, 0] for text in TEXTS])
+    np.testing.assert_allclose(member.observe(TEXTS).votes[:, 0], alone, atol=1e-4)
 
 
 def test_no_texts_get_no_votes(published: Path) -> None:
-    assert specialist(published).votes([]).shape == (0, 3)
+    assert specialist(published).observe([]).votes[:, 0].shape == (0, 3)
 
 
 def test_labels_the_member_does_not_know_are_nan_and_the_rest_sums_to_one(published: Path) -> None:
     wanted = labels("spam", "positive", "negative")
-    votes = specialist(published, wanted, {"NEG": "negative", "POS": "positive"}).votes(TEXTS)
+    votes = (
+        specialist(published, wanted, {"NEG": "negative", "POS": "positive"})
+        .observe(TEXTS)
+        .votes[:, 0]
+    )
     own = reference(published, TEXTS)
     assert np.isnan(votes[:, 0]).all()
     np.testing.assert_allclose(votes[:, 1], own[:, 2] / (own[:, 0] + own[:, 2]), atol=1e-4)
@@ -85,8 +89,10 @@ def test_labels_the_member_does_not_know_are_nan_and_the_rest_sums_to_one(publis
 
 def test_own_labels_that_mean_one_project_label_add_up(published: Path) -> None:
     wanted = labels("good", "rest")
-    votes = specialist(published, wanted, {"NEG": "rest", "NEU": "rest", "POS": "good"}).votes(
-        TEXTS
+    votes = (
+        specialist(published, wanted, {"NEG": "rest", "NEU": "rest", "POS": "good"})
+        .observe(TEXTS)
+        .votes[:, 0]
     )
     own = reference(published, TEXTS)
     np.testing.assert_allclose(votes[:, 1], own[:, 0] + own[:, 1], atol=1e-4)
@@ -95,9 +101,13 @@ def test_own_labels_that_mean_one_project_label_add_up(published: Path) -> None:
 def test_a_multi_label_head_votes_by_sigmoid(tmp_path: Path) -> None:
     folder = publish(tmp_path, ("toxic", "insult"), problem_type="multi_label_classification")
     label_map = {"toxic": "toxic", "insult": "insult"}
-    several = specialist(folder, labels("toxic", "insult", multiple=True), label_map).votes(TEXTS)
+    several = (
+        specialist(folder, labels("toxic", "insult", multiple=True), label_map)
+        .observe(TEXTS)
+        .votes[:, 0]
+    )
     assert np.abs(several.sum(axis=1) - 1.0).max() > 0.1
-    one = specialist(folder, labels("toxic", "insult"), label_map).votes(TEXTS)
+    one = specialist(folder, labels("toxic", "insult"), label_map).observe(TEXTS).votes[:, 0]
     np.testing.assert_allclose(one, several / several.sum(axis=1, keepdims=True), atol=1e-5)
 
 
@@ -105,16 +115,16 @@ def test_a_multi_label_head_votes_by_sigmoid(tmp_path: Path) -> None:
 def test_texts_longer_than_the_model_are_cut(tmp_path: Path, family: str) -> None:
     make = publish if family == "bert" else publish_roberta
     member = specialist(make(tmp_path, OWN, positions=16))
-    endless = member.votes(["good " * 10_000, "good " * 14])
+    endless = member.observe(["good " * 10_000, "good " * 14]).votes[:, 0]
     np.testing.assert_allclose(endless[0], endless[1], atol=1e-4)
 
 
 def test_threads_get_the_same_votes_as_one_caller(published: Path) -> None:
     member = specialist(published)
-    expected = member.votes(TEXTS)
+    expected = member.observe(TEXTS).votes[:, 0]
     with ThreadPoolExecutor(8) as pool:
-        for votes in pool.map(member.votes, [TEXTS] * 24):
-            np.testing.assert_allclose(votes, expected, atol=1e-5)
+        for seen in pool.map(member.observe, [TEXTS] * 24):
+            np.testing.assert_allclose(seen.votes[:, 0], expected, atol=1e-5)
 
 
 @given(
@@ -159,7 +169,7 @@ def test_a_hub_model_in_the_cache_is_served_without_network(
     refs.mkdir()
     (refs / "main").write_text(commit)
     assert own_labels("some/one") == OWN
-    votes = load(SpecialistRef("one", "some/one", MAP), SENTIMENT, None).votes(TEXTS)
+    votes = load(SpecialistRef("one", "some/one", MAP), SENTIMENT, None).observe(TEXTS).votes[:, 0]
     np.testing.assert_allclose(votes.sum(axis=1), 1.0, atol=1e-5)
     with pytest.raises(SpecialistUnavailable, match="some/other is not available: neither"):
         own_labels("some/other")
@@ -174,14 +184,14 @@ def pickled(folder: Path, state: object) -> Path:
 
 def test_a_pickle_is_refused_unless_there_is_a_place_to_convert_it(tmp_path: Path) -> None:
     folder = publish(tmp_path / "bert", OWN)
-    expected = specialist(folder).votes(TEXTS)
+    expected = specialist(folder).observe(TEXTS).votes[:, 0]
     pickled(folder, load_file(folder / "model.safetensors"))
     with pytest.raises(SpecialistUnavailable, match="has no safetensors weights; choose"):
         specialist(folder)
     ref = SpecialistRef("tiny", str(folder), MAP)
     for _ in range(2):
         member = load(ref, SENTIMENT, None, converted=tmp_path / "converted")
-        np.testing.assert_allclose(member.votes(TEXTS), expected, atol=1e-6)
+        np.testing.assert_allclose(member.observe(TEXTS).votes[:, 0], expected, atol=1e-6)
     written = [path.name for path in (tmp_path / "converted").rglob("*") if path.is_file()]
     assert sorted(written) == sorted(
         ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
@@ -230,3 +240,14 @@ def test_damaged_weights_are_told_in_one_sentence(tmp_path: Path) -> None:
     assert str(error.value).startswith(f"{folder} is not available: its files cannot be opened (")
     assert str(error.value).endswith("; choose another specialist.")
     assert "\n" not in str(error.value)
+
+
+def test_features_are_the_token_means_of_the_last_layers_alone_or_in_a_batch(
+    published: Path,
+) -> None:
+    member = specialist(published)
+    together = member.observe(TEXTS).features
+    assert len(together) == VIEWS
+    for row, text in enumerate(TEXTS):
+        for view, alone in zip(together, member.observe([text]).features, strict=True):
+            np.testing.assert_allclose(view[row], alone[0], atol=1e-5)

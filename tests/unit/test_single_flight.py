@@ -1,4 +1,4 @@
-"""Labeling: requests at the same time share one computation, and errors reach all of them."""
+"""Single flight: requests at the same time share one computation, and errors reach all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.labeling import SingleFlight
+from backend.single_flight import SingleFlight
 from specialists.types import Decision
 
 

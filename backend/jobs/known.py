@@ -1,0 +1,128 @@
+"""What a refit may learn from: the verdicts on one control whose evidence at one tag is honest.
+
+A committee's votes on texts that it was trained on are no evidence of its skill, so of a trained
+tag only held-out texts count, and verdicts later than its training. Audits are left out: what they
+measure must not have been learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backend.audit import is_audit
+from backend.evidence_store import Row, text_hash
+from backend.jobs.stored import Stored, unpack
+from backend.wiring import Wiring
+from specialists.types import Verdict
+from training.card import Card
+from training.gate import held_out
+from training.pool import resolve
+from training.refit import Known
+from training.reliability import Answers
+
+
+def asked_key(project_id: int) -> str:
+    """Hash: task:control -> hash (hex) of the text that the LLM was asked about, answer or not."""
+    return f"aa:project:{project_id}:asked"
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Rows of evidence with what is known of them, and the LLM's verdicts on them by task."""
+
+    rows: Sequence[Row] = field(repr=False)
+    known: Known = field(repr=False)
+    verdicts: Mapping[int, Verdict] = field(repr=False)
+
+
+def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
+    """Join verdicts with the evidence on their texts; None when no evidence is at hand."""
+    wiring, project_id, name = stored.wiring, stored.project_id, stored.control.name
+    share = wiring.settings.audit_share
+    here = [v for v in verdicts if v.control == name and not is_audit(project_id, v.task_id, share)]
+    llm = {v.task_id: v for v in here if v.source == "llm"}
+    people = people_said(here, name)
+    asked = _asked(wiring, project_id, name)
+    since = trained_at(wiring, project_id, stored.tag)
+    rows = []
+    for row in stored.rows({*llm, *people, *asked}):
+        # What was said of another text than the one that was observed is no answer to it.
+        for answers in (llm, people):
+            if row.task_id in answers and text_hash(answers[row.task_id].text) != row.text_hash:
+                del answers[row.task_id]
+        if asked.get(row.task_id) != row.text_hash and row.task_id not in llm:
+            asked.pop(row.task_id, None)
+        said = [v for v in (llm.get(row.task_id), people.get(row.task_id)) if v]
+        if (said or row.task_id in asked) and all(_is_honest(v, since) for v in said):
+            rows.append(row)
+    if not rows:
+        return None
+    found = Answers(
+        llm=_indices(stored, rows, llm),
+        human=_indices(stored, rows, people),
+        asked=np.array([row.task_id in llm or row.task_id in asked for row in rows]),
+    )
+    return Facts(rows, Known(unpack(rows), found), llm)
+
+
+def parent_of(wiring: Wiring, project_id: int, tag: str) -> str | None:
+    """The tag that a tag's stage began with; None for a first committee."""
+    return next((card.parent for card in _cards(wiring, project_id, tag)), None)
+
+
+def said_by_llm(verdict: Verdict) -> tuple[str, ...]:
+    """What the LLM said; verdicts stored before answers were kept show it as it was."""
+    return verdict.answer or verdict.labels
+
+
+def people_said(verdicts: Iterable[Verdict], control: str) -> dict[int, Verdict]:
+    """What people answered under one control, by task: their majority."""
+    theirs = (v for v in verdicts if v.source == "human" and v.control == control)
+    return {task: verdict for (task, _), verdict in resolve(theirs).items()}
+
+
+def _asked(wiring: Wiring, project_id: int, control: str) -> dict[int, bytes]:
+    """The texts of this control that the LLM was asked about, as hashes by task."""
+    found = {}
+    for member, digest in wiring.redis.hgetall(asked_key(project_id)).items():
+        task, name = str(member).split(":", 1)
+        if name == control:
+            found[int(task)] = bytes.fromhex(str(digest))
+    return found
+
+
+def _is_honest(verdict: Verdict, trained_at: float) -> bool:
+    """Whether the committee cannot have been trained on this verdict."""
+    return verdict.at > trained_at or held_out(verdict.text)
+
+
+def trained_at(wiring: Wiring, project_id: int, tag: str) -> float:
+    """When the committee of a tag was trained last (epoch seconds), 0.0 for never."""
+    cards = [card for card in _cards(wiring, project_id, tag) if card.stage]
+    return min((card.at for card in cards), default=0.0)
+
+
+def _cards(wiring: Wiring, project_id: int, tag: str) -> list[Card]:
+    """The cards with which a tag came to be; those of rollbacks to it are left out."""
+    cards = wiring.promotions(project_id).history()
+    candidate = wiring.projects.desk(project_id).candidate()
+    if candidate:
+        cards.append(Card(**candidate["card"]))
+    return [card for card in cards if card.tag == tag and card.decision != "rollback"]
+
+
+def _indices(
+    stored: Stored, rows: Sequence[Row], verdicts: Mapping[int, Verdict]
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Label indices (rows,) of verdicts, -1 without one or with a label that is none any more."""
+    names = stored.control.labels.names
+    found = np.full(len(rows), -1)
+    for i, row in enumerate(rows):
+        verdict = verdicts.get(row.task_id)
+        said = verdict and (said_by_llm(verdict) if verdict.source == "llm" else verdict.labels)
+        if said and len(said) == 1 and said[0] in names:
+            found[i] = names.index(said[0])
+    return found

@@ -1,0 +1,299 @@
+"""The refit: what the rule learns from verdicts, for the tag that is served or for a candidate.
+
+Runs inside the review job (a candidate's inside the push job) under that job's lease, with numpy
+and scipy only. Killed at any line it is simply done again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from backend import report
+from backend.audit import is_audit
+from backend.jobs.known import Facts, facts, parent_of, people_said, said_by_llm, trained_at
+from backend.jobs.relabel import Tally, relabel
+from backend.jobs.stored import Stored, unpack
+from backend.label_config import parse
+from backend.lease import Lease
+from backend.projects import Project
+from backend.wiring import Wiring
+from specialists.evidence import Evidence
+from specialists.types import Verdict
+from specialists.value_rule import MIN_GAIN, RuleState, ValueRule
+from training.promise import Promise, certify
+from training.refit import LEAST, Refit, refit
+from training.reliability import Indices
+
+LEAST_NEW = 8
+NEW_SHARE = 0.15
+"""So many verdicts more, and that share of those before, are worth a refit."""
+
+LEAST_TRAINED = 40
+"""Honest verdicts below which a trained committee's mean vote stays: heads of a dozen made it worse
+(0.65 against 0.72 right on held-out texts of the demo)."""
+
+_SEEN = 1000  # texts without an answer that tell where the centre of the features is
+_TRUST = {
+    "committee": "the LLM is not asked any more, and its verdicts leave the training pool",
+    "llm": "the committee abstains where it is less sure than the LLM is right",
+    "both": "both are believed by their measured reliability again",
+    "unproven": "the LLM has to prove itself again",
+}
+
+
+def refit_key(project_id: int) -> str:
+    """Hash of the last refits: tag -> stored verdicts then, `target` -> TARGET_ERROR then.
+
+    `rule` -> the rule by which all tasks were decided; `connect` writes it first.
+    """
+    return f"aa:project:{project_id}:refit"
+
+
+def room(wiring: Wiring, project_id: int) -> int:
+    """How many more verdicts make a refit of the served tag due; 0 when it is."""
+    tag = wiring.promotions(project_id).served()
+    if tag is None:
+        return LEAST_NEW
+    last, target, rule = wiring.redis.hmget(refit_key(project_id), [tag, "target", "rule"])
+    before = int(last or 0)
+    if rule and rule != wiring.rules.chosen(project_id):
+        return 0
+    if before and target != str(wiring.settings.target_error):
+        return 0
+    changed = abs(wiring.pool(project_id).size() - before)
+    return max(0, math.ceil(max(LEAST_NEW, NEW_SHARE * before)) - changed)
+
+
+def is_due(wiring: Wiring, project_id: int) -> bool:
+    """Whether the verdicts changed enough since the last refit, or TARGET_ERROR or the rule did."""
+    return room(wiring, project_id) == 0
+
+
+def is_stale(wiring: Wiring, project_id: int) -> bool:
+    """Whether there is any verdict that the served tag's last refit did not see."""
+    tag = wiring.promotions(project_id).served()
+    last = wiring.redis.hget(refit_key(project_id), tag) if tag else None
+    return wiring.pool(project_id).size() != int(last or 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A refit of one control; `promise` is what it keeps of TARGET_ERROR, if that is set."""
+
+    stored: Stored
+    facts: Facts = field(repr=False)
+    refit: Refit
+    before: RuleState | None = None
+    promise: Promise | None = None
+
+    @property
+    def state(self) -> RuleState:
+        """The rule's new state."""
+        above = self.promise.accept_above if self.promise else None
+        return replace(self.refit.state, accept_above=above)
+
+    def revised(self) -> list[Verdict]:
+        """The LLM's verdicts whose fused labels or chances are others now.
+
+        Where people answered too, theirs is left out: it must not show in a prediction.
+        """
+        known, names = self.facts.known.answers, self.stored.control.labels.names
+        answers, by_people = known.llm, known.by_people
+        posterior = self.refit.posterior.copy()
+        chances = self.refit.probabilities[by_people]
+        posterior[by_people] = ValueRule(self.state).fuse(chances, answers[by_people])
+        found = []
+        for row, answer, chances in zip(self.facts.rows, answers, posterior, strict=True):
+            if answer >= 0:
+                old = self.facts.verdicts[row.task_id]
+                labels, chance = (names[int(chances.argmax())],), round(float(chances.max()), 4)
+                new = replace(old, labels=labels, chance=chance, answer=said_by_llm(old))
+                if new != old:
+                    found.append(new)
+        return found
+
+    def people(self) -> tuple[int, int]:
+        """People's answers among what would be accepted: (answered, right)."""
+        return self._checked(self.facts.known.answers.human)
+
+    def llm(self) -> tuple[int, int]:
+        """The LLM's answers among what would be accepted without them: (answered, agreeing)."""
+        return self._checked(self.facts.known.answers.llm)
+
+    def _checked(self, answers: Indices) -> tuple[int, int]:
+        """How many answers (rows,) there are to what would be accepted, and how many agree."""
+        state, chances = self.state, self.refit.probabilities
+        accepted = (answers >= 0) & (ValueRule(state).gains(chances) < MIN_GAIN)
+        if state.accept_above is not None:
+            accepted &= chances.max(axis=1) >= state.accept_above
+        agree = accepted & (chances.argmax(axis=1) == answers)
+        return int(accepted.sum()), int(agree.sum())
+
+
+def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
+    """Refit the served tag, revise the fused verdicts and decide all open tasks again.
+
+    Returns whether anything could be learned.
+    """
+    tag = wiring.promotions(project.id).served()
+    if tag is None:
+        return False
+    pool, key = wiring.pool(project.id), refit_key(project.id)
+    size, rule = pool.size(), wiring.rules.chosen(project.id)
+    changed = wiring.redis.hget(key, "rule") not in (None, rule)
+    learned = _learn(wiring, project, tag)
+
+    def save(pipe: Any) -> None:
+        for one in learned:
+            wiring.rules.save(project.id, one.stored.control.name, tag, one.state, pipe)
+            pool.revise(one.revised(), pipe)
+
+    lease.transaction(save)
+    revised = pool.verdicts()
+    for one in learned:
+        _tell_trust(one)
+        _report(one, relabel(one.stored, revised, lease))
+    if changed:
+        done = {one.stored.control.name for one in learned}
+        for control in parse(project.label_config):
+            if control.name not in done:
+                _start_anew(Stored(wiring, project.id, control, tag), lease)
+    now: dict[Any, Any] = {tag: size, "target": str(wiring.settings.target_error), "rule": rule}
+    lease.transaction(lambda pipe: pipe.hset(key, mapping=now))
+    return bool(learned)
+
+
+def _start_anew(stored: Stored, lease: Lease) -> None:
+    """Decide a control by a rule that learned nothing: the LLM's answers count as they are."""
+    pool, name = stored.wiring.pool(stored.project_id), stored.control.name
+    plain = [
+        replace(v, labels=said_by_llm(v), answer=said_by_llm(v), chance=None)
+        for v in pool.verdicts()
+        if v.source == "llm" and v.control == name
+    ]
+
+    def write(pipe: Any) -> None:
+        pool.revise(plain, pipe)
+        report.forget(stored.wiring, stored.project_id, name, pipe)
+
+    lease.transaction(write)
+    relabel(stored, pool.verdicts(), lease)
+
+
+def refit_tag(wiring: Wiring, project: Project, tag: str, lease: Lease) -> bool:
+    """Learn the rule of a tag that is not served yet; nothing else changes.
+
+    The tag's evidence of the tasks with verdicts must be stored. Returns whether any was usable.
+    """
+    learned = _learn(wiring, project, tag)
+
+    def save(pipe: Any) -> None:
+        for one in learned:
+            wiring.rules.save(project.id, one.stored.control.name, tag, one.state, pipe)
+
+    lease.transaction(save)
+    return bool(learned)
+
+
+def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
+    """A refit of each control that learns and of which something is known."""
+    verdicts = wiring.pool(project.id).verdicts()
+    learned = []
+    for control in parse(project.label_config):
+        stored = Stored(wiring, project.id, control, tag)
+        known = facts(stored, verdicts) if stored.learns else None
+        if known is None:
+            continue
+        # What an earlier tag knew of the LLM: its own verdicts may have been trained on since.
+        parent = parent_of(wiring, project.id, tag)
+        earlier = wiring.rules.state(project.id, control.name, parent) if parent else None
+        if earlier and len(earlier.confusion) != len(control.labels.names):
+            earlier = None
+        before = wiring.rules.state(project.id, control.name, tag)
+        least = LEAST_TRAINED if trained_at(wiring, project.id, tag) else LEAST
+        found = refit(known.known, _unanswered(stored, known), before, earlier, least)
+        one = Learned(stored, known, found, before or earlier)
+        learned.append(replace(one, promise=_promise(one, verdicts)))
+    return learned
+
+
+def _unanswered(stored: Stored, known: Facts) -> Evidence | None:
+    """Evidence of some other texts of the project."""
+    answered = {row.task_id for row in known.rows}
+    others = sorted(stored.wiring.evidence.task_ids(stored.project_id) - answered)
+    chosen = random.Random(0).sample(others, min(_SEEN, len(others)))
+    rows = [row for row in stored.rows(chosen) if row.members == known.rows[0].members]
+    return unpack(rows) if rows else None
+
+
+def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
+    """What can be promised about accepted labels at TARGET_ERROR; None when it is not set."""
+    stored, target = one.stored, one.stored.wiring.settings.target_error
+    if target is None:
+        return None
+    name, names = stored.control.name, stored.control.labels.names
+    share = stored.wiring.settings.audit_share
+    answers = people_said(verdicts, name)
+    rule = ValueRule(one.refit.state)
+    population: list[float] = []
+    audited: list[tuple[float, bool]] = []
+    for rows in stored.wiring.evidence.chunks(stored.project_id, name, stored.tag):
+        chances = rule.probabilities(unpack(rows))
+        sure = np.minimum(chances.max(axis=1), 1.0)
+        population += sure.tolist()
+        for row, label, confidence in zip(rows, chances.argmax(axis=1), sure, strict=True):
+            answer = answers.get(row.task_id)
+            if answer and is_audit(stored.project_id, row.task_id, share):
+                audited.append((float(confidence), answer.labels == (names[int(label)],)))
+    return certify(population, [c for c, _ in audited], [r for _, r in audited], target)
+
+
+def _tell_trust(one: Learned) -> None:
+    """Say in the journal whom people's answers show to be right, when that changed."""
+    usual = ("both", "unproven")
+    before = one.before.trust if one.before else "both"
+    now = one.refit.state.trust
+    if now == before or (now in usual and before in usual):
+        return
+    n, committee, llm = one.refit.compared
+    said = (
+        f"of {n} texts that people answered too the committee has {committee} right, the LLM {llm}"
+    )
+    if now == "committee" and committee <= llm:
+        asked = int(one.facts.known.answers.asked.sum())
+        said = f"after {asked} calls the LLM's answers have nothing to do with the members' votes"
+    name, journal = one.stored.control.name, one.stored.wiring.journal
+    journal.error("trust", f"{name}: {said}: {_TRUST[now]}.", one.stored.project_id)
+
+
+def _report(one: Learned, tally: Tally) -> None:
+    """Write down what is known of a control now."""
+    state = one.state
+    audits = tally.audits, tally.audits_right
+    report.write(
+        one.stored.wiring,
+        one.stored.project_id,
+        {
+            "control": tally.control,
+            "tag": one.stored.tag,
+            "tasks": tally.tasks,
+            "accepted": tally.accepted,
+            "estimate": report.estimate(
+                audits, one.people(), tally.accepted, tally.sureness, tally.spread
+            ),
+            "promise": one.promise.sentence() if one.promise else "",
+            "trust": state.trust,
+            "compared": one.refit.compared,
+            "llm_accuracy": state.llm_accuracy,
+            "llm_checked": one.llm(),
+            "verdicts": state.verdicts,
+            "llm_overrode": tally.llm_overrode,
+            "llm_overridden": tally.llm_overridden,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Recorded LLM answers, replayed through the product: accuracy by share of LLM calls."""

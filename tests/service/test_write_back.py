@@ -1,0 +1,194 @@
+"""Write-back and reconcile against a real Label Studio: what is patched, kept and left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from label_studio_server import Server, label_studio_server
+from machine import CONFIG
+from provider import Provider, says
+from redis import Redis
+from world import settings
+
+from backend.evidence_store import Row, text_hash
+from backend.jobs import reconcile, review
+from backend.jobs.write_back import write_back
+from backend.label_config import parse
+from backend.predictions import Part, prediction
+from backend.projects import HardSample, Project
+from backend.wiring import Wiring
+from specialists.evidence import Evidence
+from specialists.types import Decision, Verdict
+from specialists.value_rule import RuleState
+
+(CONTROL,) = parse(CONFIG)
+MANY = 60
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with label_studio_server(tmp_path_factory.mktemp("label-studio")) as running:
+        yield running
+
+
+class Site:
+    """A project in Label Studio whose tasks all show "negative", and evidence for "positive"."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring, self.api = wiring, wiring.label_studio
+        self.id = int(self.api.create_project("A project", CONFIG)["id"])
+        datas = [{"text": f"Text number {number}."} for number in range(MANY)]
+        self.tasks = self.api.import_tasks(self.id, datas)
+        self.texts = {t: d["text"] for t, d in zip(self.tasks, datas, strict=True)}
+        wiring.projects.put(Project(self.id, CONFIG, push=True, tasks=MANY))
+        self.tag = wiring.committees.ensure(self.id, (CONTROL,))
+        self.desk, self.pool = wiring.projects.desk(self.id), wiring.pool(self.id)
+        self.predict(self.tasks)
+        self.api.update_project(self.id, model_version=self.tag)
+        votes = np.full((1, 3, 3), 0.05, np.float32)
+        votes[0, :, 0] = 0.9
+        seen = Evidence(votes).to_bytes()
+        rows = [Row(t, text_hash(text), ("a", "b", "c"), seen) for t, text in self.texts.items()]
+        wiring.evidence.put(self.id, CONTROL.name, self.tag, rows)
+
+    def predict(self, tasks: list[int], label: str = "negative") -> None:
+        part = Part(CONTROL, Decision((label,), 0.5, True, "as it was"))
+        rows = [{"task": task, **prediction(self.tag, [part])} for task in tasks]
+        self.api.import_predictions(self.id, rows)
+
+    def annotate(self, task: int) -> None:
+        region = {
+            "from_name": CONTROL.name,
+            "to_name": CONTROL.to_name,
+            "type": "choices",
+            "origin": "manual",
+            "value": {"choices": ["neutral"]},
+        }
+        self.api.create_annotation(task, [region], lead_time=2.0)
+
+    def verdict(self, task: int, label: str) -> Verdict:
+        text = self.texts[task]
+        return Verdict(task, CONTROL.name, text, (label,), "llm", "a-model", 1.0, answer=(label,))
+
+    def write_back(self) -> int:
+        project = self.wiring.projects.get(self.id)
+        assert project
+        with self.wiring.lease(f"review:{self.id}") as lease:
+            return write_back(self.wiring, project, lease)
+
+    def shown(self) -> dict[int, dict[str, Any]]:
+        return {int(row["task"]): row for row in self.api.predictions(self.id)}
+
+    def labels(self) -> dict[int, str]:
+        return {task: row["result"][0]["value"]["choices"][0] for task, row in self.shown().items()}
+
+
+@pytest.fixture
+def site(
+    redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider, server: Server
+) -> Iterator[Site]:
+    more = {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.token, "LLM_SHARE": "1"}
+    wiring = Wiring(settings(redis_socket, tmp_path, provider, **more))
+    yield Site(wiring)
+    wiring.label_studio.close()
+    wiring.evidence.close()
+    wiring.redis.close()
+    wiring.raw_redis.close()
+
+
+@pytest.mark.parametrize("count", [5, MANY], ids=["few", "many"])
+def test_predictions_show_what_is_decided_now_and_annotated_tasks_stay(
+    site: Site, count: int
+) -> None:
+    annotated, *others = site.tasks[:count]
+    site.annotate(annotated)
+    site.pool.add(site.verdict(others[0], "neutral"))
+    site.desk.want_patches([*site.tasks[:count], 10**6])
+    assert site.write_back() == count - 1
+    labels = site.labels()
+    assert labels[annotated] == "negative"
+    assert labels[others[0]] == "neutral"
+    assert {labels[task] for task in others[1:]} == {"positive"}
+    assert {labels[task] for task in site.tasks[count:]} <= {"negative"}
+    assert site.desk.wanted_patches() == []
+    stored = site.wiring.evidence.read(site.id, CONTROL.name, site.tag, others)
+    assert {row.shown.labels[0] for row in stored if row.shown} == {"positive", "neutral"}
+
+
+def test_what_shows_already_is_not_written_again(site: Site) -> None:
+    few = site.tasks[:3]
+    site.desk.want_patches(few)
+    site.write_back()
+    before = {task: row["updated_at"] for task, row in site.shown().items()}
+    site.desk.want_patches(few)
+    site.write_back()
+    assert {task: row["updated_at"] for task, row in site.shown().items()} == before
+
+
+def test_evidence_of_another_text_is_not_used(site: Site) -> None:
+    first = site.tasks[0]
+    old = Row(first, text_hash("as it was before"), ("a", "b", "c"), b"unused")
+    site.wiring.evidence.put(site.id, CONTROL.name, site.tag, [old])
+    site.desk.want_patches([first])
+    site.write_back()
+    assert site.labels()[first] == "negative"
+
+
+def test_a_question_without_its_text_is_asked_with_label_studio_s(
+    site: Site, provider: Provider
+) -> None:
+    provider.decide = lambda body: says("neutral")
+    state = replace(RuleState.first(3, 3), trust="both")
+    with site.wiring.redis.pipeline() as pipe:
+        site.wiring.rules.save(site.id, CONTROL.name, site.tag, state, pipe)
+        pipe.execute()
+    sample = HardSample(site.tasks[3], CONTROL.name, "", (), 0.4, "", site.tag, gain=0.3)
+    site.desk.add_hard([sample, replace(sample, task_id=10**6)])
+    with site.wiring.lease(f"review:{site.id}") as lease:
+        review.work(site.wiring, site.id, lease)
+    assert any("Text number 3." in str(body) for body in provider.requests)
+    assert site.desk.hard() == [], "a task that is gone is not hard any more"
+
+
+def reconciled(site: Site) -> None:
+    site.wiring.redis.delete(reconcile.next_key(site.id))
+    with site.wiring.lease(f"reconcile:{site.id}") as lease:
+        reconcile.work(site.wiring, site.id, lease)
+
+
+def test_of_two_predictions_the_one_with_the_verdict_stays_else_the_newest(site: Site) -> None:
+    plain, reviewed = site.tasks[:2]
+    site.pool.add(site.verdict(reviewed, "neutral"))
+    site.desk.want_patches([reviewed])
+    site.write_back()
+    site.predict([plain, reviewed], label="neutral")  # newer; neither shows a verdict
+    reconciled(site)
+    rows = [row for row in site.api.predictions(site.id) if row["task"] in (plain, reviewed)]
+    assert len(rows) == 2
+    meta = {row["task"]: row["result"][0]["meta"]["source"] for row in rows}
+    assert meta == {plain: "committee", reviewed: "llm"}
+    assert site.labels()[plain] == "neutral"
+
+
+def test_deleted_tasks_and_lost_tags_are_forgotten(site: Site) -> None:
+    store, name = site.wiring.evidence, CONTROL.name
+    gone = Row(10**6, text_hash("gone"), ("a", "b", "c"), b"unused")
+    store.put(site.id, name, site.tag, [gone])
+    store.put(site.id, name, "tag-of-old", [replace(gone, task_id=site.tasks[0])])
+    reconciled(site)
+    assert store.task_ids(site.id) == set(site.tasks)
+    assert store.read(site.id, name, "tag-of-old") == []
+
+
+def test_an_annotated_task_s_verdict_is_not_asked_for_again(site: Site) -> None:
+    first, second = site.tasks[:2]
+    site.annotate(first)
+    for task in (first, second):
+        site.pool.add(site.verdict(task, "neutral"))
+    reconciled(site)
+    assert site.desk.wanted_patches() == [second]

@@ -1,0 +1,53 @@
+"""Evidence survives packing, and what is no evidence is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specialists.evidence import Evidence
+
+
+def made(
+    texts: int, members: int = 3, labels: int = 2, widths: tuple[int, ...] = (4, 7)
+) -> Evidence:
+    random = np.random.default_rng(texts)
+    votes = random.random((texts, members, labels)).astype(np.float32)
+    return Evidence(votes, tuple(random.normal(size=(texts, w)).astype(np.float32) for w in widths))
+
+
+@given(st.integers(0, 4), st.integers(0, 3), st.integers(1, 77), st.lists(st.integers(1, 9)))
+def test_packing_keeps_shapes_and_values_to_half_precision(
+    texts: int, members: int, labels: int, widths: list[int]
+) -> None:
+    before = made(texts, members, labels, tuple(widths))
+    after = Evidence.from_bytes(before.to_bytes())
+    assert after.votes.shape == before.votes.shape
+    assert [view.shape for view in after.features] == [view.shape for view in before.features]
+    np.testing.assert_allclose(after.votes, before.votes, atol=1e-3)
+
+
+def test_unknown_labels_stay_unknown_when_packed() -> None:
+    votes = np.array([[[0.25, np.nan]]], dtype=np.float32)
+    np.testing.assert_array_equal(Evidence.from_bytes(Evidence(votes).to_bytes()).votes, votes)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x01", b"not evidence at all", b"\xff" * 64])
+def test_other_bytes_are_refused_with_the_next_step(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="observe the text again"):
+        Evidence.from_bytes(raw)
+
+
+def test_cut_off_bytes_are_refused() -> None:
+    with pytest.raises(ValueError):
+        Evidence.from_bytes(made(3).to_bytes()[:-5])
+
+
+def test_rows_and_join_undo_each_other() -> None:
+    whole = made(5)
+    again = Evidence.join([whole.rows([0, 1]), whole.rows(np.array([2, 3, 4]))])
+    np.testing.assert_array_equal(again.votes, whole.votes)
+    np.testing.assert_array_equal(again.features[1], whole.features[1])
+    assert len(whole.rows(np.array([True, False, False, True, False]))) == 2

@@ -1,0 +1,98 @@
+"""Intervals and sequential evidence: known values, coverage, and counts that cannot be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from training.errors import TrainingError
+from training.intervals import binomial_upper, evidence_below, wilson
+
+counts = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+shares = st.floats(0.01, 0.99)
+
+
+@given(counts, shares)
+def test_the_intervals_are_those_of_scipy(seen: tuple[int, int], confidence: float) -> None:
+    count, n = seen
+    if not n:
+        assert wilson(0, 0, confidence) == (0.0, 1.0)
+        assert binomial_upper(0, 0, confidence) == 1.0
+        return
+    score = binomtest(count, n).proportion_ci(confidence, method="wilson")
+    assert wilson(count, n, confidence) == pytest.approx((score.low, score.high), abs=1e-9)
+    exact = binomtest(count, n, alternative="less").proportion_ci(confidence, method="exact")
+    assert binomial_upper(count, n, confidence) == pytest.approx(exact.high, abs=1e-9)
+
+
+def test_an_interval_holds_what_was_seen_and_shrinks_with_more_of_it() -> None:
+    assert wilson(0, 20)[0] == 0.0
+    assert wilson(20, 20)[1] == 1.0
+    (low, high), (lower, higher) = wilson(90, 100), wilson(9, 10)
+    assert lower < low < 0.9 < high < higher
+
+
+@given(counts, shares)
+def test_an_error_speaks_against_a_low_rate_and_a_right_answer_for_it(
+    seen: tuple[int, int], rate: float
+) -> None:
+    errors, n = seen
+    now = evidence_below(errors, n, rate)
+    assert evidence_below(errors + 1, n + 1, rate) <= now * (1 + 1e-9)
+    assert evidence_below(errors, n + 1, rate) >= now * (1 - 1e-9)
+
+
+@given(counts, shares, shares)
+def test_no_true_rate_above_the_tested_one_lets_the_evidence_grow_on_average(
+    seen: tuple[int, int], rate: float, other: float
+) -> None:
+    errors, n = seen
+    tested, true = min(rate, other), max(rate, other)
+    now = evidence_below(errors, n, tested)
+    assume(now > 0)  # with nearly all of many wrong it is rounded down to nothing
+    wrong, right = evidence_below(errors + 1, n + 1, tested), evidence_below(errors, n + 1, tested)
+    assert true * wrong + (1 - true) * right <= now * (1 + 1e-6)
+
+
+def test_nothing_seen_says_nothing_and_much_seen_stays_a_number() -> None:
+    assert evidence_below(0, 0, 0.05) == pytest.approx(1.0)
+    assert evidence_below(500, 500, 0.05) == pytest.approx(0.0)
+    assert math.isfinite(evidence_below(0, 10_000_000, 0.5))
+
+
+def test_looking_after_every_sample_misleads_no_more_often_than_stated() -> None:
+    rate, runs, samples = 0.05, 400, 600
+    wrong = np.random.default_rng(1).random((runs, samples)) < rate
+    errors = wrong.cumsum(axis=1)
+    # At a given number of samples the evidence passes up to some number of errors.
+    passes = [
+        max((e for e in range(60) if e <= n and evidence_below(e, n, rate) >= 10), default=-1)
+        for n in range(1, samples + 1)
+    ]
+    misled = (errors <= np.array(passes)).any(axis=1).mean()
+    assert 0.01 < misled <= 0.1
+
+
+@pytest.mark.parametrize("function", [wilson, binomial_upper, evidence_below])
+@pytest.mark.parametrize(
+    ("count", "n", "share", "shown"),
+    [
+        (3, 2, 0.9, "3 of 2"),
+        (-1, 2, 0.9, "-1 of 2"),
+        (0, -1, 0.9, "0 of -1"),
+        (1, 2, 0.0, "0.0"),
+        (1, 2, 1.0, "1.0"),
+        (1, 2, math.nan, "nan"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    function: object, count: int, n: int, share: float, shown: str
+) -> None:
+    assert callable(function)
+    with pytest.raises(TrainingError, match=shown):
+        function(count, n, share)

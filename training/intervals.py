@@ -1,0 +1,75 @@
+"""How sure one can be of an error rate after counting: intervals, bounds and sequential evidence.
+
+Numbers only; it knows nothing of labels or projects.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.special import bdtri, betainc, betaln, ndtri
+
+from training.errors import TrainingError
+
+_PRIOR = 0.5  # Jeffreys' prior Beta(1/2, 1/2): few samples suffice when none of them is wrong
+
+
+def wilson(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of a share of which `right` of `n` samples were seen.
+
+    (0, 1) when nothing was seen. Raises TrainingError for counts or a confidence that cannot be.
+    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    _check(right, n, confidence)
+    if not n:
+        return 0.0, 1.0
+    z = float(ndtri(0.5 + confidence / 2))
+    share, spread = right / n, z * z / n
+    middle = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return (max(0.0, low) if right else 0.0), (min(1.0, high) if right < n else 1.0)
+
+
+def binomial_upper(errors: int, n: int, confidence: float = 0.95) -> float:
+    """Return the one-sided exact upper bound of an error rate; 1 when nothing was seen.
+
+    The largest rate under which `errors` or fewer of `n` are not rarer than 1 - confidence.
+    Raises TrainingError for counts or a confidence that cannot be. Source: Clopper and Pearson,
+    The use of confidence or fiducial limits illustrated in the case of the binomial (1934).
+    """
+    _check(errors, n, confidence)
+    if errors == n:
+        return 1.0
+    return float(bdtri(float(errors), n, 1 - confidence))
+
+
+def evidence_below(errors: int, n: int, rate: float) -> float:
+    """Return how strongly the counts speak for an error rate below `rate`, as a betting score.
+
+    It is a wealth that starts at 1 and is not expected to grow while the true rate is `rate` or
+    more, so it ever reaches 1 / (1 - confidence) with a chance of 1 - confidence at most, however
+    often one looks (Ville's inequality). A fixed-sample test has no such guard: looked at after
+    every sample up to 1,000, an exact binomial test at 10 % fails in 38 % of the cases.
+    The score is the likelihood ratio against `rate` of a Jeffreys prior cut off at `rate`.
+    Raises TrainingError for counts or a rate that cannot be. Source: Ramdas, Grunwald, Vovk and
+    Shafer, Game-theoretic statistics and safe anytime-valid inference (2023).
+    """
+    _check(errors, n, rate)
+    after, before = _mass_below(errors, n, rate), _mass_below(0, 0, rate)
+    ratio = after - before - errors * math.log(rate) - (n - errors) * math.log1p(-rate)
+    return math.exp(min(ratio, 700.0))  # beyond that a float has no number
+
+
+def _mass_below(errors: int, n: int, rate: float) -> float:
+    """The log of the unnormalised posterior mass below `rate`."""
+    a, b = errors + _PRIOR, n - errors + _PRIOR
+    share = float(betainc(a, b, rate))
+    return float(betaln(a, b)) + math.log(share) if share else -math.inf
+
+
+def _check(count: int, n: int, share: float) -> None:
+    if not 0 <= count <= n:
+        raise TrainingError(f"{count} of {n} is no count; give 0 to {n} of them.")
+    if not 0 < share < 1:  # also refuses NaN
+        raise TrainingError(f"A share is {share}; give one between 0 and 1, both excluded.")
