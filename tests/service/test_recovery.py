@@ -12,6 +12,7 @@ import pytest
 from machine import CONFIG, Machine, eventually
 from provider import KEY, Provider, Scene, says
 
+from backend.jobs.review import paused_key
 from backend.label_config import parse
 from backend.projects import HardSample
 from specialists.types import Verdict
@@ -164,7 +165,12 @@ def test_without_a_verdict_the_sample_stays_hard_and_status_says_why(
 
             return told in status.render(status.collect(machine.wiring))
 
+        def over() -> bool:
+            paused = machine.wiring.redis.exists(paused_key(PROJECT))
+            return bool(paused) or not desk.waiting()["to_review"]
+
         eventually(reported, 60, f"status to say {told!r}")
+        eventually(over, 30, "the questions to end")  # they are asked in rounds
         assert desk.waiting()["hard"] == left_hard
         assert machine.wiring.pool(PROJECT).verdicts() == []
         asked = provider.calls
