@@ -28,7 +28,7 @@ from specialists.types import Verdict
 from specialists.value_rule import MIN_GAIN, RuleState, ValueRule
 from training.promise import Promise, certify
 from training.refit import LEAST, Refit, refit
-from training.reliability import Indices
+from training.reliability import CHECKED, Indices
 
 LEAST_NEW = 8
 NEW_SHARE = 0.15
@@ -269,7 +269,10 @@ def _tell_trust(one: Learned) -> None:
         asked = int(one.facts.known.answers.asked.sum())
         said = f"after {asked} calls the LLM's answers have nothing to do with the members' votes"
     name, journal = one.stored.control.name, one.stored.wiring.journal
-    journal.error("trust", f"{name}: {said}: {_TRUST[now]}.", one.stored.project_id)
+    told = f"{name}: {said}: {_TRUST[now]}."
+    if now == "committee" and n < CHECKED:
+        told += f" To let people decide instead, answer {CHECKED} tasks that it was asked about."
+    journal.error("trust", told, one.stored.project_id)
 
 
 def _report(one: Learned, tally: Tally) -> None:
