@@ -69,7 +69,7 @@ def _tasks(wiring: Wiring, project: Project) -> tuple[int, int, bool]:
     A live project's tasks come one by one as people open them.
     """
     waiting = wiring.projects.desk(project.id).waiting()
-    seen = len(wiring.evidence.task_ids(project.id))
+    seen = wiring.evidence.count(project.id)
     if not seen:  # decided elsewhere, with a DATA_DIR that is not shared
         seen = waiting["hard"] + wiring.pool(project.id).size()
     expected = max(project.tasks, seen + waiting["to_predict"])

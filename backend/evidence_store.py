@@ -117,6 +117,11 @@ class EvidenceStore:
         rows = self._run(project_id, "SELECT DISTINCT task_id FROM evidence")
         return {int(row[0]) for row in rows}
 
+    def count(self, project_id: int) -> int:
+        """How many tasks that are."""
+        rows = self._run(project_id, "SELECT COUNT(DISTINCT task_id) FROM evidence")
+        return int(rows[0][0]) if rows else 0
+
     def forget(self, project_id: int, task_ids: Iterable[int]) -> None:
         """Remove what is known of tasks that were deleted."""
         for some, marks in _batches(task_ids):
@@ -130,11 +135,6 @@ class EvidenceStore:
             if tag not in kept:
                 while self._delete_some(project_id, tag):
                     pass
-
-    def bytes_used(self) -> dict[int, int]:
-        """Size of each project's file."""
-        files = self._folder.glob("*.sqlite3")
-        return {int(file.stem): file.stat().st_size for file in files if file.stem.isdecimal()}
 
     def close(self) -> None:
         """Close all files; the next use opens them again."""

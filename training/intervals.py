@@ -1,4 +1,4 @@
-"""How sure one can be of an error rate after counting: intervals, bounds and sequential evidence.
+"""How sure one can be of an error rate after counting: an interval and sequential evidence.
 
 Numbers only; it knows nothing of labels or projects.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import bdtri, betainc, betaln, ndtri
+from scipy.special import betainc, betaln
+from scipy.stats import binomtest
 
 from training.errors import TrainingError
 
@@ -23,25 +24,8 @@ def wilson(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     _check(right, n, confidence)
     if not n:
         return 0.0, 1.0
-    z = float(ndtri(0.5 + confidence / 2))
-    share, spread = right / n, z * z / n
-    middle = share + spread / 2
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-    return (max(0.0, low) if right else 0.0), (min(1.0, high) if right < n else 1.0)
-
-
-def binomial_upper(errors: int, n: int, confidence: float = 0.95) -> float:
-    """Return the one-sided exact upper bound of an error rate; 1 when nothing was seen.
-
-    The largest rate under which `errors` or fewer of `n` are not rarer than 1 - confidence.
-    Raises TrainingError for counts or a confidence that cannot be. Source: Clopper and Pearson,
-    The use of confidence or fiducial limits illustrated in the case of the binomial (1934).
-    """
-    _check(errors, n, confidence)
-    if errors == n:
-        return 1.0
-    return float(bdtri(float(errors), n, 1 - confidence))
+    interval = binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def evidence_below(errors: int, n: int, rate: float) -> float:

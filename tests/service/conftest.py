@@ -14,6 +14,9 @@ import pytest
 from provider import Provider
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
+from world import MakeWorld, World, settings
+
+from backend.wiring import Wiring
 
 
 def redis_executable() -> str:
@@ -70,3 +73,29 @@ def provider() -> Iterator[Provider]:
     """An LLM provider on 127.0.0.1 that speaks both wire formats."""
     with Provider() as running:
         yield running
+
+
+@pytest.fixture
+def make_world(
+    redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider
+) -> Iterator[MakeWorld]:
+    """Makes projects with made-up evidence; settings by their variables' names."""
+    made: list[Wiring] = []
+
+    def build(**more: str) -> World:
+        made.append(Wiring(settings(redis_socket, tmp_path, provider, **more)))
+        return World(made[-1])
+
+    yield build
+    for wiring in made:
+        wiring.evidence.close()
+        wiring.redis.close()
+        wiring.raw_redis.close()
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """A project whose tasks are all observed."""
+    made = make_world()
+    made.observe()
+    return made

@@ -1,51 +1,18 @@
-"""Refits and reviews on a real Redis, with made-up evidence: what is learned, asked and shown."""
+"""Refits on a real Redis, with made-up evidence: what is learned, and what follows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-from provider import Provider, says
-from redis import Redis
-from world import PROJECT, TASKS, World, answering, asked, audits, settings
+from provider import Provider
+from world import PROJECT, TASKS, MakeWorld, World, answering, audits
 
 from backend import report, status
 from backend.evidence_store import Shown
 from backend.jobs import refit
 from backend.jobs.relabel import NOT_WORTH
 from backend.jobs.train import _learnable
-from backend.scheduler import Scheduler
-from backend.wiring import Wiring
-from specialists.evidence import Evidence
 from specialists.value_rule import MIN_GAIN
 from training.card import Card
 from training.gate import held_out
-
-Make = Callable[..., World]
-
-
-@pytest.fixture
-def make(redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider) -> Iterator[Make]:
-    made: list[Wiring] = []
-
-    def build(**more: str) -> World:
-        made.append(Wiring(settings(redis_socket, tmp_path, provider, **more)))
-        return World(made[-1])
-
-    yield build
-    for wiring in made:
-        wiring.evidence.close()
-        wiring.redis.close()
-        wiring.raw_redis.close()
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    made = make()
-    made.observe()
-    return made
-
 
 # When
 
@@ -67,20 +34,20 @@ def test_a_refit_is_due_after_eight_verdicts_then_after_15_percent_more(world: W
     assert refit.is_due(world.wiring, PROJECT)
 
 
-def test_a_refit_with_nothing_to_learn_from_is_not_due_again(make: Make) -> None:
-    world = make()  # no evidence at all
+def test_a_refit_with_nothing_to_learn_from_is_not_due_again(make_world: MakeWorld) -> None:
+    world = make_world()  # no evidence at all
     for task in range(1, 20):
         world.human(task)
     assert not world.refit()
     assert not refit.is_due(world.wiring, PROJECT)
 
 
-def test_a_new_target_error_makes_a_refit_due(world: World, make: Make) -> None:
+def test_a_new_target_error_makes_a_refit_due(world: World, make_world: MakeWorld) -> None:
     for task in range(1, 20):
         world.human(task)
     world.refit()
     assert not refit.is_due(world.wiring, PROJECT)
-    assert refit.is_due(make(TARGET_ERROR="0.05").wiring, PROJECT)
+    assert refit.is_due(make_world(TARGET_ERROR="0.05").wiring, PROJECT)
 
 
 # What is learned
@@ -180,8 +147,8 @@ def test_a_candidate_s_rule_is_learned_and_nothing_else_changes(world: World) ->
     assert world.desk.waiting() == {"to_predict": 0, "to_patch": 0, "to_review": 0, "hard": 0}
 
 
-def test_audits_teach_nothing_and_are_not_shown(make: Make) -> None:
-    world = make(AUDIT_SHARE="0.3")
+def test_audits_teach_nothing_and_are_not_shown(make_world: MakeWorld) -> None:
+    world = make_world(AUDIT_SHARE="0.3")
     world.observe()
     audited = audits(0.3)
     assert len(audited) > 40
@@ -245,153 +212,11 @@ def test_an_llm_worse_than_the_committee_is_asked_no_more_and_teaches_no_stage(
     assert "not asked any more" in status.render(status.collect(world.wiring))
 
 
-def test_the_best_questions_are_asked_first_and_no_more_than_llm_share(
-    make: Make, provider: Provider
-) -> None:
-    world = make(LLM_SHARE="0.05")
-    world.observe()
-    world.believe_the_llm()
-    provider.decide = answering(world)
-    for task in range(1, 41):
-        world.hard(task, gain=0.01 + task / 1000)
-    world.review()
-    assert len(provider.requests) == 12  # 5 % of 240
-    # Three in the first round of four; a refit comes after eight.
-    assert asked(provider)[:3] == [40, 39, 38]
-    waiting = world.desk.waiting()
-    assert waiting["to_review"] > 0
-    assert ("review", PROJECT) not in Scheduler(world.wiring).tick()
-    told = status.render(status.collect(world.wiring))
-    assert "LLM_SHARE or LLM_BUDGET_USD is used up (12 of 12 calls)" in told
-    world.review()
-    assert len(provider.requests) == 12
-
-
-def test_while_an_import_goes_on_the_calls_keep_pace_with_it(
-    make: Make, provider: Provider
-) -> None:
-    world = make(LLM_SHARE="0.5")
-    world.wiring.projects.update(PROJECT, push=True)
-    world.observe(tasks=range(1, 61))  # a quarter of the tasks
-    world.desk.want_predictions(range(61, TASKS + 1))
-    provider.decide = answering(world)
-    for task in range(1, 61):
-        world.hard(task, gain=0.3)
-    world.review()
-    assert len(provider.requests) <= 0.7 * 0.5 * 60
-    assert ("review", PROJECT) not in Scheduler(world.wiring).tick()
-
-
-def test_what_is_not_worth_a_call_is_left_to_people(make: Make, provider: Provider) -> None:
-    world = make()
-    world.observe()
-    world.hard(1, gain=MIN_GAIN / 2)
-    world.review()
-    assert provider.requests == []
-    (sample,) = world.desk.hard()
-    assert sample.error == NOT_WORTH
-    assert world.desk.to_review() == []
-
-
-def test_the_paper_s_rule_asks_about_every_hard_sample(make: Make, provider: Provider) -> None:
-    world = make(DECISION_RULE="paper", LLM_SHARE="1")
-    world.observe()
-    provider.decide = answering(world)
-    for task in range(1, 21):
-        world.hard(task, gain=0.0)
-    world.review()
-    assert len(provider.requests) == 20
-    assert {v.chance for v in world.verdicts().values()} == {None}
-    assert all(v.labels == (world.right(v.task_id),) for v in world.verdicts().values())
-
-
-def test_answers_are_fused_with_the_stored_votes(make: Make, provider: Provider) -> None:
-    world = make(LLM_SHARE="1")
-    world.observe(tasks=range(1, 20))
-    provider.decide = answering(world)
-    world.hard(1)
-    world.hard(100)  # nothing is stored of this one
-    world.review()
-    verdicts = world.verdicts()
-    assert verdicts[1].answer == (world.right(1),)
-    assert verdicts[1].chance and 0.5 < verdicts[1].chance < 1
-    assert verdicts[100].chance is None and verdicts[100].labels == (world.right(100),)
-    assert world.desk.hard() == []
-
-
-def test_people_s_texts_are_asked_to_measure_the_llm_and_not_shown(
-    make: Make, provider: Provider
-) -> None:
-    world = make(LLM_SHARE="0.1")  # 24 calls, 6 of them probes
-    world.observe()
-    provider.decide = answering(world)
-    for task in range(1, 8):
-        world.human(task)
-    waiting = world.pool.waiting()
-    world.hard(200, gain=0.3)
-    world.review()
-    probes = asked(provider)[:6]
-    assert len(set(probes)) == 6 and max(probes) < 8
-    assert not set(world.desk.wanted_patches()) & set(probes)
-    others = asked(provider)[6:]
-    assert others and min(others) > 7
-    assert world.pool.waiting() == waiting + len(others), "probes teach no stage"
-    world.hard(201, gain=0.3)
-    world.review()
-    assert len([task for task in asked(provider) if task < 8]) == 6
-
-
-def test_an_unproven_llm_is_first_asked_what_the_committee_is_sure_of(
-    make: Make, provider: Provider
-) -> None:
-    world = make(LLM_SHARE="0.05")
-    world.observe()
-    provider.decide = answering(world)
-    for task in range(1, 41):
-        world.hard(task, gain=0.3 if task <= 20 else 0.1)
-    rows = world.wiring.evidence.read(PROJECT, world.control.name, world.tag, range(1, 41))
-    votes = {row.task_id: Evidence.from_bytes(row.evidence).votes[0] for row in rows}
-    unanimous = [task for task, said in votes.items() if said.mean(axis=0).max() > 0.55]
-    world.review()
-    assert len(unanimous) > 3
-    assert set(asked(provider)[:3]) <= set(unanimous)
-
-
-def test_an_unsure_answer_is_counted_and_not_asked_for_again(
-    make: Make, provider: Provider
-) -> None:
-    world = make(LLM_SHARE="1")
-    world.observe()
-    provider.decide = lambda body: says("unsure", "could be both")
-    world.hard(1)
-    world.review()
-    assert [one.error for one in world.desk.hard()] == ["The LLM is unsure"]
-    world.hard(1)  # predicted again, and hard again
-    world.review()
-    assert asked(provider) == [1]
-    assert world.desk.to_review() == []
-    for task in range(100, 140):
-        world.human(task)
-    world.refit()
-    state = world.state()
-    assert state and state.answered < 0.95
-
-
-def test_what_people_answered_meanwhile_is_not_asked(make: Make, provider: Provider) -> None:
-    world = make(LLM_SHARE="0.004")  # 0.96 of a call: no probe either
-    world.observe()
-    world.hard(1)
-    world.human(1)
-    world.review()
-    assert provider.requests == []
-    assert world.desk.hard() == []
-
-
 # The promise
 
 
-def test_target_error_leaves_doubtful_labels_to_people(make: Make) -> None:
-    world = make(TARGET_ERROR="0.02", AUDIT_SHARE="0.1", LLM_SHARE="0")
+def test_target_error_leaves_doubtful_labels_to_people(make_world: MakeWorld) -> None:
+    world = make_world(TARGET_ERROR="0.02", AUDIT_SHARE="0.1", LLM_SHARE="0")
     world.observe()
     for task in range(1, 31):
         world.human(task)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from provider import Provider
-from redis import Redis
-from world import PROJECT, TASKS, World, settings
+from world import PROJECT, TASKS, MakeWorld, World
 
 from backend import report
 from backend.connect import _rule_before
 from backend.jobs import refit
 from backend.jobs.relabel import NOT_WORTH
 from backend.scheduler import Scheduler
-from backend.wiring import Wiring
 
 
 @pytest.fixture
-def world(redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider) -> Iterator[World]:
-    wiring = Wiring(settings(redis_socket, tmp_path, provider, LLM_SHARE="0"))
-    made = World(wiring)
+def world(make_world: MakeWorld) -> World:
+    made = make_world(LLM_SHARE="0")
     made.observe()
-    yield made
-    wiring.evidence.close()
-    wiring.redis.close()
-    wiring.raw_redis.close()
+    return made
 
 
 def choose(world: World, rule: str) -> None:

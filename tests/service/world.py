@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,3 +160,7 @@ def settings(redis_socket: str, folder: object, provider: Provider, **more: str)
             **more,
         }
     )
+
+
+MakeWorld = Callable[..., World]
+"""Makes a world from settings, given by their variables' names."""

@@ -95,11 +95,14 @@ def test_deleted_tasks_and_old_tags_are_forgotten(store: EvidenceStore) -> None:
     assert [len(store.read(7, "mood", tag)) for tag in ("t1", "t2", "t3")] == [0, 1, 0]
 
 
-def test_sizes_are_told_by_project(store: EvidenceStore, folder: Path) -> None:
-    assert store.bytes_used() == {}
-    store.put(7, "mood", "t1", [row(1)])
-    store.put(12, "mood", "t1", [row(1)])
-    assert store.bytes_used().keys() == {7, 12} and min(store.bytes_used().values()) > 0
+def test_tasks_are_counted_once_however_many_controls_and_tags_know_them(
+    store: EvidenceStore, folder: Path
+) -> None:
+    assert store.count(7) == 0
+    store.put(7, "mood", "t1", [row(1), row(2)])
+    store.put(7, "topic", "t2", [row(2), row(3)])
+    store.put(12, "mood", "t1", [row(9)])
+    assert (store.count(7), store.count(12)) == (3, 1)
     EvidenceStore(folder / "nothing").close()
 
 
@@ -128,7 +131,6 @@ def test_a_damaged_file_is_moved_aside_and_begun_anew(
     store.put(7, "mood", "t1", [row(1)])
     assert store.read(7, "mood", "t1") == [row(1)]
     assert [file.read_bytes() for file in folder.glob("7.sqlite3.damaged-*")] == [damage]
-    assert store.bytes_used().keys() == {7}
 
 
 def test_damage_while_the_file_is_open_in_two_places(store: EvidenceStore, folder: Path) -> None:
