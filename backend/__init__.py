@@ -1,3 +1,3 @@
 """The door to Label Studio: HTTP app, write-back, jobs, settings, wiring, command line."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
         configure(settings.log_level if command is _worker else "WARNING")
-        if command in (_status, _doctor, _connect, _train, _rollback):
+        if command in (_status, _doctor, _connect, _prelabel, _train, _rollback):
             from backend.demo.record import reach_demo
 
             settings = reach_demo(settings)
@@ -96,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("value", "paper"),
         help="decide this project by it (default: as before, at first DECISION_RULE)",
     )
+    one = add(
+        "prelabel",
+        _prelabel,
+        "Predict the tasks of a project that lack a prediction, on all push workers. Ctrl-C stops "
+        "it; run again, it goes on.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one = add("status", _status, "Show projects, tags, pool, queues, workers, spend and errors.")
     one.add_argument("--json", action="store_true", help="print everything as JSON")
     add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
@@ -169,6 +176,15 @@ def _connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
     embedded_redis.check(wiring.redis, wiring.settings)
     connect(wiring, arguments.project, _say, arguments.rule)
     return 0
+
+
+def _prelabel(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.prelabel import prelabel
+    from backend.progress_bar import ProgressBar
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    return prelabel(wiring, arguments.project, _say, ProgressBar(sys.stdout))
 
 
 def _status(wiring: Wiring, arguments: argparse.Namespace) -> int:

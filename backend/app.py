@@ -21,8 +21,11 @@ from backend.errors import BackendError, BadRequest
 from backend.model import AutoAnnotator, project_number
 from backend.settings import Settings
 from backend.wiring import Wiring
+from specialists.batcher import BatcherError, Busy, Closed, TooLate
 
 logger = logging.getLogger(__name__)
+
+_RETRY_S = 5
 
 
 def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
@@ -30,7 +33,7 @@ def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     AutoAnnotator.use(wiring)
     app = falcon.App(middleware=[_Guard(wiring.settings)])
     limit = int(wiring.settings.max_body_mb * 1_000_000)
-    health = Health()
+    health = Health(wiring)
     app.add_route("/", health)
     app.add_route("/health", health)
     app.add_route("/setup", Setup(limit))
@@ -42,16 +45,30 @@ def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     app.add_error_handler(BackendError, _no_service)
     app.add_error_handler(BadRequest, _bad_request)
     app.add_error_handler(redis.RedisError, _no_redis)
+    for busy in (Busy, TooLate, Closed):
+        app.add_error_handler(busy, _busy)
     app.set_error_serializer(_serialize)
     return app
 
 
 class Health:
-    """`GET /` and `/health`: the process answers."""
+    """`GET /` and `/health`: the process answers, and how much it has to do."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Say that the backend is up."""
-        resp.media = {"status": "UP", "model_class": "AutoAnnotator", "version": __version__}
+        """Say that the backend is up; figures are of this process since it started."""
+        load, loaded = self._wiring.batcher.load(), self._wiring.committees.loaded
+        resp.media = {
+            "status": "UP",
+            "model_class": "AutoAnnotator",
+            "version": __version__,
+            "runtimes": loaded.runtimes,
+            "models_mb": round(loaded.size_bytes / 1e6, 1),
+            "waiting_tokens": load.waiting_tokens,
+            "padding_waste": round(load.padding_waste, 4),
+        }
 
 
 class Setup:
@@ -263,6 +280,19 @@ def _no_redis(
         "title": "Redis does not answer",
         "description": "Nothing was recorded; annotations are read from Label Studio again later.",
         "next_step": "Check REDIS_URL and the Redis server.",
+    }
+
+
+def _busy(
+    req: falcon.Request, resp: falcon.Response, error: BatcherError, params: Mapping[str, Any]
+) -> None:
+    logger.warning("%s: %s", req.path, error)
+    resp.status = falcon.HTTP_503
+    resp.set_header("Retry-After", str(getattr(error, "retry_after_s", _RETRY_S)))
+    resp.media = {
+        "title": "Too busy",
+        "description": str(error),
+        "next_step": "Ask again later; for many tasks run: python -m backend prelabel --project ID",
     }
 
 

@@ -2,16 +2,16 @@
 
 A project seen for the first time gets its first committee (stage 0) here, from the labels of its
 config; no model is loaded for that, so `/setup` stays fast. Models are loaded on first use and kept
-for the last few tags. A damaged checkpoint is refused and the last good tag is served instead.
+while they fit; after a promotion the web process answers under the tag before until the new one is
+loaded and warm. A damaged checkpoint is refused and the last good tag is served instead.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
@@ -19,10 +19,11 @@ import redis
 from backend.errors import BackendError
 from backend.journal import Journal
 from backend.label_config import Control
+from backend.loaded import LoadedCommittees
 from backend.rules import Rules
 from backend.settings import Settings
 from specialists import registry
-from specialists.types import Decision, LabelSet
+from specialists.types import Decision, LabelSet, SpecialistRef
 from training.card import Card
 from training.errors import CheckpointDamaged
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
@@ -30,10 +31,13 @@ from training.promotions import Promotions
 
 if TYPE_CHECKING:
     from specialists.committee import Committee
+    from specialists.models import Models
 
 logger = logging.getLogger(__name__)
 
-_KEPT_LOADED = 12  # committees (control x tag) in memory; about 270 MB each for embedded members
+_LOOK_AGAIN_S = 5.0  # between two looks whether a committee that runs unprepared was prepared
+_LEAST_TEXTS = 20  # of fewer, no comparison of forms says anything
+_WARM_UP = "a text to warm up with"
 
 
 class NoCommittee(BackendError):
@@ -51,15 +55,21 @@ class Committees:
         journal: Journal,
         client: redis.Redis,
         rules: Rules,
+        models: Models,
+        unprepared: Callable[[int], object],
     ) -> None:
+        """`unprepared` hears of a project whose models run, but were not prepared to run fast."""
         self._settings = settings
         self._rules = rules
         self._redis = client
         self._store = store
         self._promotions = promotions
         self._journal = journal
-        self._loaded: OrderedDict[tuple[str, str], Committee] = OrderedDict()
-        self._lock = threading.Lock()
+        self._models = models
+        self._unprepared = unprepared
+        self.loaded = LoadedCommittees(self._load, int(settings.memory_mb * 1_000_000))
+        self._serving: dict[int, str] = {}
+        self._look_again: dict[tuple[str, str], float] = {}
 
     def ensure(self, project_id: int, controls: tuple[Control, ...]) -> str:
         """The served tag of a project; gives it a first committee when it has none.
@@ -152,37 +162,93 @@ class Committees:
             "restore MODEL_DIR or remove the project's tag to start from the first committee."
         )
 
+    def serving(self, project_id: int, tag: str) -> str:
+        """The tag to answer under while `tag` is served: the one before until it is loaded.
+
+        No request waits for a promotion: its committee is loaded and warmed in the background.
+        Raises CheckpointDamaged when the manifest is.
+        """
+        before = self._serving.get(project_id, tag)
+        controls = self._store.committee(tag).controls
+        if tag != before and self._same_labels(before, controls):
+            new = [(tag, control) for control in controls]
+            ready = all(self.loaded.has(*key) for key in new)
+            if not ready and not any(self.loaded.failed(*key) for key in new):
+                for key in new:
+                    self.loaded.warm(*key)
+                return before
+        self._serving[project_id] = tag
+        return tag
+
+    def _same_labels(self, tag: str, controls: Mapping[str, ControlCommittee]) -> bool:
+        """Whether another tag is loaded and answers for the same controls and labels."""
+        try:
+            others = self._store.committee(tag).controls
+        except CheckpointDamaged:
+            return False
+        if {n: c.labels for n, c in others.items()} != {n: c.labels for n, c in controls.items()}:
+            return False
+        return all(self.loaded.has(tag, control) for control in others)
+
     def committee(self, tag: str, control: str) -> Committee:
         """The loaded committee of one control; loads it on first use.
 
         Raises:
             CheckpointDamaged: A checkpoint is missing or does not match its checksums.
         """
-        with self._lock:
-            found = self._loaded.get((tag, control))
-            if found is None:
-                found = self._load(tag, control)
-                self._loaded[tag, control] = found
-                while len(self._loaded) > _KEPT_LOADED:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end((tag, control))
-            return found
+        found = self.loaded.get(tag, control)
+        due = self._look_again.get((tag, control))
+        if due is not None and time.monotonic() >= due:
+            self._renew(tag, control)
+        return found
+
+    def _renew(self, tag: str, control: str) -> None:
+        """Load a committee again once its models are prepared; the old one serves meanwhile."""
+        if self.is_prepared(tag, control):
+            del self._look_again[tag, control]
+            self.loaded.renew(tag, control)
+        else:  # perhaps there were too few texts so far
+            self._look_again[tag, control] = time.monotonic() + _LOOK_AGAIN_S
+            self._unprepared(self._store.committee(tag).project_id)
 
     def _load(self, tag: str, control: str) -> Committee:
         from specialists.committee import Committee
 
         manifest = self._store.committee(tag)
         part = manifest.controls[control]
-        committee = Committee.load(
-            part.members,
-            part.labels,
-            self._store.folders(manifest, control),
-            device=pick_device(self._settings.device),
-            converted=self._settings.models / "converted",
-        )
+        folders = self._store.folders(manifest, control)
+        committee = Committee.load(part.members, part.labels, folders, self._models)
         for problem in committee.problems:
             self._journal.error("specialists", problem, manifest.project_id)
+        if not self.is_prepared(tag, control):
+            self._look_again[tag, control] = time.monotonic() + _LOOK_AGAIN_S
+            self._unprepared(manifest.project_id)
+        committee.observe([_WARM_UP])
         return committee
+
+    def is_prepared(self, tag: str, control: str) -> bool:
+        """Whether every member's fastest form here is known. Raises as `committee` does."""
+        return all(
+            self._models.is_prepared(ref, folder) for ref, folder in self._members(tag, control)
+        )
+
+    def prepare(self, tag: str, control: str, texts: Sequence[str]) -> int:
+        """Find and keep the fastest form of each member, checked on real texts; returns how many.
+
+        Takes seconds a member: for workers. Too few texts prepare nothing: fp32 serves until there
+        are more. Raises as `committee` does.
+        """
+        if len(texts) < _LEAST_TEXTS:
+            return 0
+        members = self._members(tag, control)
+        return sum(self._models.prepare(ref, folder, texts) for ref, folder in members)
+
+    def _members(self, tag: str, control: str) -> list[tuple[SpecialistRef, Path | None]]:
+        """The members of a control, with their checkpoint folders."""
+        manifest = self._store.committee(tag)
+        folders = self._store.folders(manifest, control)
+        refs = manifest.controls[control].members
+        return [(ref, folders.get(ref.name)) for ref in refs]
 
     def evaluate(
         self, manifest: CommitteeManifest, control: str, texts: Sequence[str]

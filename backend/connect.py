@@ -112,7 +112,7 @@ def coverage(wiring: Wiring, project_id: int, tag: str) -> list[str]:
         known: set[str] = set()
         for ref in part.members:
             try:
-                known |= _labels_of(ref, part.labels)
+                known |= labels_of(ref, part.labels)
             except SpecialistUnavailable as error:
                 lines.append(f"Control {name}: {error}")
         unknown = [label for label in part.labels.names if label not in known]
@@ -126,7 +126,7 @@ def _until(wiring: Wiring, project_id: int, labels: LabelSet) -> str:
     return " until verdicts have taught it" if learns else ""
 
 
-def _labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:
+def labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:
     """The project's labels that a member knows; a member of the Hub is asked for its config."""
     if ref.label_map:
         return set(ref.label_map.values())

@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Row:
-    """Evidence of one task, packed (`Evidence.to_bytes`); `members` are those that voted."""
+    """Evidence of one task, packed (`Evidence.pack`); `members` are those that voted."""
 
     task_id: int
     text_hash: bytes
@@ -82,7 +82,7 @@ class EvidenceStore:
 
     def show(self, project_id: int, control: str, tag: str, shown: Mapping[int, Shown]) -> None:
         """Note what Label Studio shows for tasks that have evidence."""
-        rows = [(json.dumps(asdict(one)), control, tag, task) for task, one in shown.items()]
+        rows = [(json.dumps(one.__dict__), control, tag, task) for task, one in shown.items()]
         statement = "UPDATE evidence SET shown = ? WHERE control = ? AND tag = ? AND task_id = ?"
         if rows:
             self._file(project_id).use(lambda db: db.executemany(statement, rows), None)
@@ -176,7 +176,7 @@ def _batches(task_ids: Iterable[int]) -> Iterator[tuple[list[int], str]]:
 
 
 def _pack(row: Row) -> tuple[object, ...]:
-    shown = None if row.shown is None else json.dumps(asdict(row.shown))
+    shown = None if row.shown is None else json.dumps(row.shown.__dict__)
     return row.task_id, row.text_hash, json.dumps(row.members), row.evidence, shown
 
 

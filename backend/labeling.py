@@ -8,7 +8,6 @@ pass however often its task is opened. Annotations that come along with a task a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,8 @@ from backend.label_config import Control, text_of
 from backend.predictions import Part
 from backend.projects import Desk, HardSample
 from backend.rules import Rules
-from backend.single_flight import SingleFlight
-from specialists.evidence import Evidence
+from backend.votes import Votes
+from specialists.evidence import Evidence, whole
 from specialists.types import Decision, Verdict
 from training.pool import Place, Pool
 
@@ -63,6 +62,7 @@ class Labeler:
         pool: Callable[[int], Pool],
         rules: Rules,
         evidence: EvidenceStore,
+        votes: Votes,
         audit_share: float,
     ) -> None:
         self._committees = committees
@@ -70,7 +70,7 @@ class Labeler:
         self._rules = rules
         self._evidence = evidence
         self._audit_share = audit_share
-        self._flights: SingleFlight[Evidence] = SingleFlight()
+        self._votes = votes
 
     def label(
         self,
@@ -78,18 +78,22 @@ class Labeler:
         controls: Sequence[Control],
         tag: str,
         tasks: Sequence[Mapping[str, Any]],
+        timeout_s: float | None = None,
     ) -> list[Labeled]:
         """Exactly one result a task, in order; a task without usable text gets an empty one.
 
+        Without `timeout_s` it takes as long as it takes, after requests that have one.
+
         Raises:
             CheckpointDamaged: The tag's committee cannot be loaded.
+            BatcherError: Too much waits already, or the time was up.
         """
         read = [self._read(project_id, controls, task) for task in tasks]
         verdicts = self._verdicts(project_id, controls, read)
         parts: list[list[Part]] = [[] for _ in read]
         for control in controls:
             shown = {}
-            decisions = self._decide(project_id, tag, control, read)
+            decisions = self._decide(project_id, tag, control, read, timeout_s)
             for task, decision, own in zip(read, decisions, parts, strict=True):
                 own.append(Part(control, decision, _current(verdicts, task, control)))
                 if task.id is not None:
@@ -104,7 +108,7 @@ class Labeler:
             CheckpointDamaged: The tag's committee cannot be loaded.
         """
         committee = self._committees.committee(tag, control)
-        self._observed(project_id, tag, control, committee, list(texts.items()))
+        self._observed(project_id, tag, control, committee, list(texts.items()), None)
 
     def _read(self, project_id: int, controls: Sequence[Control], task: Mapping[str, Any]) -> _Task:
         task_id = task["id"] if is_id(task.get("id")) else None
@@ -117,7 +121,12 @@ class Labeler:
         )
 
     def _decide(
-        self, project_id: int, tag: str, control: Control, tasks: Sequence[_Task]
+        self,
+        project_id: int,
+        tag: str,
+        control: Control,
+        tasks: Sequence[_Task],
+        timeout_s: float | None,
     ) -> list[Decision]:
         texts = [(task.id, task.texts[control.name]) for task in tasks]
         usable = [(task_id, text) for task_id, text in texts if text]
@@ -125,22 +134,28 @@ class Labeler:
             return [_NO_TEXT] * len(tasks)
         committee = self._committees.committee(tag, control.name)
         names, labels = committee.names, committee.labels
-        seen = self._observed(project_id, tag, control.name, committee, usable)
+        seen = self._observed(project_id, tag, control.name, committee, usable, timeout_s)
         rule = self._rules.rule(project_id, control.name, tag, labels, len(names))
-        decisions = rule.decide(Evidence.join(list(seen.values())), names, labels)
+        decisions = rule.decide(Evidence.unpack(list(seen.values())), names, labels)
         answers = dict(zip(seen, decisions, strict=True))
         return [answers[text] if text else _NO_TEXT for _, text in texts]
 
     def _observed(
-        self, project_id: int, tag: str, control: str, committee: Committee, texts: Sequence[_Text]
-    ) -> dict[str, Evidence]:
-        """Evidence by text: what is stored, and for the others what the committee says now."""
+        self,
+        project_id: int,
+        tag: str,
+        control: str,
+        committee: Committee,
+        texts: Sequence[_Text],
+        timeout_s: float | None,
+    ) -> dict[str, bytes]:
+        """Packed evidence by text: what is stored, and for others what the committee says now."""
         stored = self._stored(project_id, tag, control, committee, texts)
         seen = {text: stored[task_id, text] for task_id, text in texts if (task_id, text) in stored}
         missing = list(dict.fromkeys(text for _, text in texts if text not in seen))
-        seen |= self._flights.run((tag, control), missing, lambda some: _observe(committee, some))
+        seen |= self._votes.of((tag, control), committee, missing, timeout_s)
         rows = [
-            Row(task_id, text_hash(text), committee.names, seen[text].to_bytes())
+            Row(task_id, text_hash(text), committee.names, seen[text])
             for task_id, text in texts
             if task_id is not None and (task_id, text) not in stored
         ]
@@ -149,16 +164,16 @@ class Labeler:
 
     def _stored(
         self, project_id: int, tag: str, control: str, committee: Committee, texts: Sequence[_Text]
-    ) -> dict[_Text, Evidence]:
-        """Evidence that is stored of these texts, by the same members, and can be read."""
+    ) -> dict[_Text, bytes]:
+        """Packed evidence that is stored of these texts, by the same members, and whole."""
         ids = [task_id for task_id, _ in texts if task_id is not None]
         rows = {row.task_id: row for row in self._evidence.read(project_id, control, tag, ids)}
-        found: dict[_Text, Evidence] = {}
+        found: dict[_Text, bytes] = {}
         for task_id, text in texts:
             row = None if task_id is None else rows.get(task_id)
             if row and row.members == committee.names and row.text_hash == text_hash(text):
-                with suppress(ValueError):
-                    found[task_id, text] = Evidence.from_bytes(row.evidence)
+                if whole(row.evidence):
+                    found[task_id, text] = row.evidence
         return found
 
     def _verdicts(
@@ -222,9 +237,3 @@ def _sample(task_id: int, text: str, tag: str, part: Part) -> HardSample:
     return HardSample(
         task_id, name, text, said.labels, said.confidence, said.reason, tag, gain=said.gain
     )
-
-
-def _observe(committee: Committee, texts: list[str]) -> list[Evidence]:
-    """One piece of evidence a text, rounded as it is stored: it decides the same ever after."""
-    seen = committee.observe(texts)
-    return [Evidence.from_bytes(seen.rows([i]).to_bytes()) for i in range(len(seen))]

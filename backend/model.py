@@ -30,6 +30,8 @@ from training.errors import CheckpointDamaged
 
 logger = logging.getLogger(__name__)
 
+_PREDICT_S = 95.0  # Label Studio waits 100 s for a prediction
+
 controls_of = lru_cache(maxsize=256)(parse)
 
 
@@ -94,6 +96,8 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def model_version(self) -> str:
         """The served tag; a project seen for the first time gets its first committee.
 
+        Right after a promotion: the tag before, until the new committee is loaded.
+
         Without Redis: the tag served last by this process, else the first committee's.
         """
         committees = self._wiring.committees
@@ -104,7 +108,7 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             tag = self._last_tags.get(self._project) or committees.first_tag(
                 self._project, self.controls
             )
-        return tag
+        return committees.serving(self._project, tag)
 
     # Label Studio's calls
 
@@ -118,8 +122,12 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             )
         tag = self.model_version
         try:
-            self._wiring.projects.update(self._project, label_config=self._config)
-            self.set("hostname", hostname)
+            # Label Studio asks before every prediction: most of the time there is nothing to write.
+            known = self._wiring.projects.get(self._project)
+            if known is None or known.label_config != self._config:
+                self._wiring.projects.update(self._project, label_config=self._config)
+            if self.get("hostname") != hostname:
+                self.set("hostname", hostname)
         except redis.RedisError:
             logger.warning("project %d: not remembered, Redis does not answer", self._project)
         return tag
@@ -131,6 +139,7 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
 
         Raises:
             NoCommittee: No kept tag of the project can be loaded.
+            BatcherError: Too much waits already, or there was no answer in time.
         """
         labeled = self._label(tasks)
         try:
@@ -145,10 +154,13 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def _label(self, tasks: Sequence[Mapping[str, Any]]) -> list[Labeled]:
         tag = self.model_version
         try:
-            return self._wiring.labeler.label(self._project, self.controls, tag, tasks)
+            return self._labeled(tag, tasks)
         except CheckpointDamaged:
-            tag = self._wiring.committees.usable(self._project)
-            return self._wiring.labeler.label(self._project, self.controls, tag, tasks)
+            return self._labeled(self._wiring.committees.usable(self._project), tasks)
+
+    def _labeled(self, tag: str, tasks: Sequence[Mapping[str, Any]]) -> list[Labeled]:
+        labeler = self._wiring.labeler
+        return labeler.label(self._project, self.controls, tag, tasks, timeout_s=_PREDICT_S)
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Record people's answers and wake the worker that needs to know; never trains here.

@@ -143,7 +143,7 @@ class Desk:
 
     def add_hard(self, samples: Iterable[HardSample], via: Pipeline | None = None) -> None:
         """Put samples up for review."""
-        rows: dict[Any, Any] = {one.member: json.dumps(asdict(one)) for one in samples}
+        rows: dict[Any, Any] = {one.member: json.dumps(one.__dict__) for one in samples}
         if rows:
             with _together(self._redis, via) as pipe:
                 pipe.hset(self._hard, mapping=rows)

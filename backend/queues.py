@@ -1,4 +1,4 @@
-"""The RQ queues: review, push and train; jobs carry a project id and nothing else.
+"""The RQ queues: review, push and train; jobs carry a project id, and its part if there are many.
 
 A job only wakes a worker up: what is to be done lies in Redis (see projects.py). So a lost job
 costs a few seconds until the scheduler enqueues another, and a job too many finds the lease held
@@ -17,7 +17,14 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-QUEUES = {"review": "review", "reconcile": "review", "push": "push", "train": "train"}
+QUEUES = {
+    "review": "review",
+    "reconcile": "review",
+    "push": "push",
+    "shard": "push",
+    "prepare": "push",
+    "train": "train",
+}
 KINDS = ("review", "push", "train")
 _QUEUED_S = 15
 
@@ -40,16 +47,35 @@ class Queues:
         waiting: Any = self._raw.get(newest)
         if waiting and self._raw.lpos(queue.key, waiting) is not None:
             return False  # its worker is busy or down; more of the same would only pile up
-        enqueued = queue.enqueue_call(
+        self._raw.set(newest, self._enqueue(job, project_id).id)
+        return True
+
+    def put(self, job: str, project_id: int, part: str) -> None:
+        """Enqueue one part of a job (letters, digits, dashes); `parts` tells whether it waits."""
+        self._enqueue(job, project_id, part)
+
+    def parts(self, job: str, project_id: int) -> set[str]:
+        """The parts of a job that wait for a worker."""
+        prefix = _job_id(job, project_id)
+        waiting = self.queue(QUEUES[job]).job_ids
+        return {one.removeprefix(prefix) for one in waiting if one.startswith(prefix)}
+
+    def withdraw(self, job: str, project_id: int) -> None:
+        """Take the waiting parts of a job off the queue."""
+        queue = self.queue(QUEUES[job])
+        for part in self.parts(job, project_id):
+            queue.remove(_job_id(job, project_id, part))
+
+    def _enqueue(self, job: str, project_id: int, *part: str) -> Job:
+        return self.queue(QUEUES[job]).enqueue_call(
             "backend.jobs.run",
-            args=(job, project_id),
+            args=(job, project_id, *part),
             timeout=24 * 3600,
             result_ttl=600,
             failure_ttl=24 * 3600,
-            description=f"{job} project {project_id}",
+            description=" ".join((job, "project", str(project_id), *part)),
+            job_id=_job_id(job, project_id, *part) if part else None,
         )
-        self._raw.set(newest, enqueued.id)
-        return True
 
     def started(self, job: str, project_id: int) -> None:
         """A job began: from now on new work needs a new job."""
@@ -101,3 +127,8 @@ class Queues:
     @staticmethod
     def _newest(job: str, project_id: int) -> str:
         return f"aa:queued:{job}:{project_id}:newest"
+
+
+def _job_id(job: str, project_id: int, part: str = "") -> str:
+    """The RQ job of one part: what runs twice has one record."""
+    return f"{job}-{project_id}-{part}"

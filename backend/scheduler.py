@@ -15,6 +15,7 @@ import redis
 from backend.allowance import allowance
 from backend.jobs import lease_name, pause_key, reconcile, refit, review
 from backend.lease import Lease, LeaseHeld, LeaseLost
+from backend.shards import prelabels
 from backend.triggers import is_due
 from backend.wiring import Wiring
 
@@ -57,7 +58,8 @@ class Scheduler:
         wiring = self._wiring
         desk = wiring.projects.desk(project_id)
         waiting = desk.waiting()
-        pushes = desk.candidate() or (waiting["to_predict"] and wiring.has_label_studio)
+        predicts = wiring.has_label_studio and not prelabels(wiring.redis, project_id)
+        pushes = desk.candidate() or (waiting["to_predict"] and predicts)
         wanted = {
             "review": self._can_review(project_id, waiting),
             "push": bool(pushes),

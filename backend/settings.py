@@ -53,6 +53,15 @@ class Settings:
         " empty: the embedded ones that fit the labels.",
     )
     device: str = _setting("auto", "Where models run: auto, cpu, cuda or cuda:N.")
+    runtime: str = _setting(
+        "auto",
+        "What runs specialists: auto (the fastest here that answers as fp32 does on real texts),"
+        " openvino-int8, openvino-int8x64, openvino-bf16, onnx-int8, onnx-fp32, torch-bf16,"
+        " torch-fp16, torch-fp32.",
+    )
+    memory_mb: float = _setting(
+        4000.0, "Megabytes of model weights kept in memory by a process (100..1000000)."
+    )
     llm_provider: str = _setting(
         "", "anthropic, openai, scripted or none; empty: from the key that is set."
     )
@@ -183,6 +192,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "keep_tags": (2, 50),
     "stage_epochs": (1, 50),
     "reconcile_every": (5, 86400),
+    "memory_mb": (100, 1_000_000),
     "max_body_mb": (1, 2000),
     "web_threads": (1, 256),
 }
@@ -190,6 +200,17 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
     "decision_rule": ("value", "paper"),
     "fine_tune": ("lora", "full"),
+    "runtime": (
+        "auto",
+        "openvino-int8",
+        "openvino-int8x64",
+        "openvino-bf16",
+        "onnx-int8",
+        "onnx-fp32",
+        "torch-bf16",
+        "torch-fp16",
+        "torch-fp32",
+    ),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
 }
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")

@@ -6,13 +6,15 @@ loads little. Nothing here decides anything.
 
 from __future__ import annotations
 
+import atexit
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from backend import embedded_redis
-from backend.committees import Committees
+from backend.committees import Committees, pick_device
 from backend.errors import BackendError
 from backend.evidence_store import EvidenceStore
 from backend.journal import Journal
@@ -23,6 +25,7 @@ from backend.projects import Projects
 from backend.queues import Queues
 from backend.rules import Rules
 from backend.settings import Settings
+from backend.votes import Votes
 from training.model_store import ModelStore
 from training.pool import Pool
 from training.promotions import Promotions
@@ -30,6 +33,12 @@ from training.promotions import Promotions
 if TYPE_CHECKING:
     from meta_controller.language_model import LanguageModel
     from meta_controller.reviewer import Reviewer
+    from specialists.batcher import Batcher
+    from specialists.models import Models
+
+# What may wait in the web process before a request is refused: over a minute's work for the shipped
+# committee on two cores (BENCHMARKS.md); Label Studio gives a prediction 100 s.
+_WAITING_TOKENS = 500_000
 
 
 class NotConfigured(BackendError):
@@ -81,8 +90,49 @@ class Wiring:
     def committees(self) -> Committees:
         """Served tags and loaded committees."""
         return Committees(
-            self.settings, self.store, self.promotions, self.journal, self.redis, self.rules
+            self.settings,
+            self.store,
+            self.promotions,
+            self.journal,
+            self.redis,
+            self.rules,
+            self.models,
+            self._prepare_later,
         )
+
+    def _prepare_later(self, project_id: int) -> None:
+        with suppress(RedisError):
+            self.queues.wake("prepare", project_id)
+
+    @cached_property
+    def models(self) -> Models:
+        """Opened models, shared by all committees of this process."""
+        from specialists.models import Models
+
+        settings = self.settings
+        return Models(
+            settings.models / "exports",
+            pick_device(settings.device),
+            settings.runtime,
+            settings.models / "converted",
+        )
+
+    @cached_property
+    def batcher(self) -> Batcher:
+        """What joins the texts of parallel requests into batches."""
+        from specialists import threads
+        from specialists.batcher import Batcher
+        from specialists.batching import batch_tokens
+
+        device = pick_device(self.settings.device)
+        batcher = Batcher(
+            threads.streams() if device == "cpu" else 1,
+            batch_tokens(device),
+            _WAITING_TOKENS,
+            on_start=threads.limit,
+        )
+        atexit.register(batcher.close)  # no thread is inside a model when the interpreter ends
+        return batcher
 
     @cached_property
     def evidence(self) -> EvidenceStore:
@@ -93,7 +143,12 @@ class Wiring:
     def labeler(self) -> Labeler:
         """What turns tasks into predictions."""
         return Labeler(
-            self.committees, self.pool, self.rules, self.evidence, self.settings.audit_share
+            self.committees,
+            self.pool,
+            self.rules,
+            self.evidence,
+            Votes(self.batcher),
+            self.settings.audit_share,
         )
 
     def promotions(self, project_id: int) -> Promotions:

@@ -25,6 +25,9 @@ from backend.wiring import Wiring
 
 logger = logging.getLogger(__name__)
 
+# A stage takes minutes and nobody waits for it; annotators on the same cores do (BENCHMARKS.md).
+_TRAIN_NICENESS = 15
+
 _WORKERS: dict[str, type[BaseWorker]] = {
     "review": SimpleWorker,
     "push": SimpleWorker,
@@ -48,6 +51,8 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
         worker_ttl=60,
         log_job_description=False,
     )
+    if kind == "train" and hasattr(os, "nice"):
+        os.nice(_TRAIN_NICENESS)
     stop = threading.Event()
     settings = wiring.settings
     wiring.queues.tell(kind, **_facts(settings))

@@ -80,7 +80,7 @@ def answered(texts: int, labels: int) -> Known:
 def vote_and_decide(texts: int) -> tuple[float, float]:
     """Seconds that the shipped sentiment committee votes on texts, and that the rule decides."""
     labels = LabelSet((Label("negative"), Label("positive")))
-    committee = Committee.load(default_members(labels), labels, {}, "cpu")
+    committee = Committee.load(default_members(labels), labels, {})
     draw = random.Random(13)
     given = [" ".join(draw.choices(_WORDS, k=draw.randint(4, 40))) for _ in range(texts)]
     evidence = committee.observe(given)

@@ -7,19 +7,32 @@ member that cannot be loaded is left out and told in `problems`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from specialists.batching import in_batches
 from specialists.decision import DecisionRule, abstain
 from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
-from specialists.loading import load, load_embedder
-from specialists.transformer import Specialist
+from specialists.models import Models
+from specialists.transformer import Encoding, Model, Specialist
 from specialists.types import Decision, LabelSet, SpecialistRef
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as the members read it: one form for each of their encodings."""
+
+    forms: tuple[Sized, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Its tokens, by the encoding that makes the most of it."""
+        return max(map(len, self.forms), default=1)
 
 
 class Committee:
@@ -36,8 +49,8 @@ class Committee:
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
-        self._members = tuple(specialist for _, specialist in members)
-        self._observer = observer
+        self.specialists = (*(one for _, one in members), *([observer] if observer else []))
+        self._encodings = _distinct([one.encoding for one in self.specialists])
 
     @classmethod
     def load(
@@ -45,36 +58,62 @@ class Committee:
         refs: Sequence[SpecialistRef],
         labels: LabelSet,
         folders: Mapping[str, Path],
-        device: str,
-        converted: Path | None = None,
+        models: Models | None = None,
     ) -> Committee:
         """Load what can be loaded; `folders` has the checkpoint folder by member name.
 
-        The reasons of members left out are in `problems`. `converted` is as in `loading.load`. A
-        committee without members sees texts with the embedded base model, so that it can learn.
+        The reasons of members left out are in `problems`. A committee without members sees texts
+        with the embedded base model, so that it can learn. Without `models` nothing is shared and
+        everything runs in fp32.
         """
+        models = models or Models()
         members: list[tuple[str, Specialist]] = []
         problems: list[str] = []
         for ref in refs:
             try:
-                folder = _checkpoint_folder(ref, folders)
-                members.append((ref.name, load(ref, labels, folder, device, converted)))
+                folder = checkpoint_folder(ref, folders)
+                members.append((ref.name, models.specialist(ref, labels, folder)))
             except SpecialistUnavailable as error:
                 _log.warning("%s: left out of the committee: %s", ref.name, error)
                 problems.append(str(error))
-        observer = None if members else load_embedder(labels, device)
+        observer = None if members else models.embedder(labels)
         return cls(labels, members, problems, observer)
 
-    def observe(self, texts: Sequence[str]) -> Evidence:
-        """Votes (texts, members, labels), NaN for labels a member does not know, and features."""
-        seen = [member.observe(texts) for member in self._members]
-        if self._observer is not None:
-            seen.append(self._observer.observe(texts))
-        none = np.zeros((len(texts), 0, len(self.labels.labels)), dtype=np.float32)
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Bytes of each model's weights, by the model's identity: committees may share models."""
+        return {
+            id(one.runtime if isinstance(one, Model) else one): one.size_bytes
+            for one in self.specialists
+        }
+
+    @property
+    def runtimes(self) -> set[str]:
+        """Names of what runs the members' models."""
+        return {one.runtime.name for one in self.specialists if isinstance(one, Model)}
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Each text as the members read it; members that share an encoding share this work."""
+        by_encoding = [encoding.encode(texts) for encoding in self._encodings]
+        return [Encoded(tuple(forms[i] for forms in by_encoding)) for i in range(len(texts))]
+
+    def forward(self, batch: Sequence[Encoded]) -> Evidence:
+        """What all members say of one padded batch: votes (B, members, labels), and features."""
+        collated = {
+            id(encoding): encoding.collate([one.forms[i] for one in batch])
+            for i, encoding in enumerate(self._encodings)
+        }
+        seen = [one.forward(collated[id(one.encoding)]) for one in self.specialists]
+        none = np.zeros((len(batch), 0, len(self.labels.labels)), dtype=np.float32)
         return Evidence(
             np.concatenate([none, *(one.votes for one in seen)], axis=1),
             tuple(view for one in seen for view in one.features),
         )
+
+    def observe(self, texts: Sequence[str]) -> Evidence:
+        """Votes (texts, members, labels), NaN for labels a member does not know, and features."""
+        seen = in_batches(self.encode(texts), self.forward)
+        return seen or self.forward(self.encode(["."])).rows([])
 
     def decide(self, texts: Sequence[str], rule: DecisionRule) -> list[Decision]:
         """Decide each text, in order, by a rule; texts without a word abstain."""
@@ -86,7 +125,11 @@ class Committee:
         return decisions
 
 
-def _checkpoint_folder(ref: SpecialistRef, folders: Mapping[str, Path]) -> Path | None:
+def _distinct(encodings: Sequence[Encoding]) -> list[Encoding]:
+    return list({id(encoding): encoding for encoding in encodings}.values())
+
+
+def checkpoint_folder(ref: SpecialistRef, folders: Mapping[str, Path]) -> Path | None:
     """The folder of a member's checkpoint, None for the model as published."""
     if ref.checkpoint is None:
         return None

@@ -1,4 +1,4 @@
-"""From a reference to a specialist that votes: find the parts, open them, join them.
+"""From a reference to an opened model: find the parts, open them, join them.
 
 Three kinds of source: `embedded:<name>` (an adapter of this package over the embedded base
 weights), a Hub id, a local folder. A checkpoint folder replaces the published weights: an adapter
@@ -7,6 +7,7 @@ over the same base, or a whole model.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from specialists import adapter, weights
+from specialists.encoder import open_tokenizer
 from specialists.errors import SpecialistUnavailable
 from specialists.projection import Projection
 from specialists.registry import EMBEDDED_PREFIX, embedded_labels, member
-from specialists.transformer import Embedder, Specialist, Transformer
 from specialists.types import LabelSet, SpecialistRef
 
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -40,38 +41,6 @@ class Parts:
     adapter: Path | None = None
     labels: tuple[str, ...] | None = None
     published: bool = True
-
-
-def load(
-    ref: SpecialistRef,
-    labels: LabelSet,
-    folder: Path | None,
-    device: str = "cpu",
-    converted: Path | None = None,
-) -> Specialist:
-    """Load a specialist as published, or from its verified checkpoint `folder`.
-
-    `converted` keeps safetensors made from the pickles of ids that a user named; without it such
-    ids are refused. Raises SpecialistUnavailable with one sentence for whatever goes wrong.
-    """
-    try:
-        model, tokenizer = open_model(find_parts(ref.source, folder, converted), device)
-        return Transformer(model, tokenizer, projection(model, ref, labels))
-    except SpecialistUnavailable:
-        raise
-    except Exception as error:  # transformers and safetensors raise anything for a bad file
-        raise SpecialistUnavailable(
-            ref.source,
-            f"its {'checkpoint' if folder else 'files'} cannot be opened ({_summary(error)})",
-            "roll back to an earlier version" if folder else "choose another specialist",
-        ) from error
-
-
-def load_embedder(labels: LabelSet, device: str = "cpu") -> Specialist:
-    """Load the embedded base model as it is: it votes on nothing and gives features."""
-    parts = Parts(weights.minilm(), labels=("unused",))
-    model, tokenizer = open_model(parts, device)
-    return Embedder(model, tokenizer, len(labels.labels))
 
 
 def own_labels(source: str) -> tuple[str, ...]:
@@ -114,12 +83,27 @@ def open_model(parts: Parts, device: str = "cpu") -> tuple[Any, Any]:
         model = open_base(parts)
     if parts.adapter is not None:
         adapter.merge(model.state_dict(), parts.adapter)
-    return model.to(device), open_tokenizer(parts)
+    return model.to(device), open_tokenizer(parts.base)
 
 
-def open_tokenizer(parts: Parts) -> Any:
-    """Open the tokenizer that lies beside the base weights."""
-    return AutoTokenizer.from_pretrained(parts.base, local_files_only=True, trust_remote_code=False)
+def open_config(parts: Parts) -> Any:
+    """Open the model's config, with its labels, and none of its weights."""
+    named: dict[str, Any] = {}
+    if parts.labels:
+        named["id2label"] = dict(enumerate(parts.labels))
+        named["label2id"] = {label: i for i, label in enumerate(parts.labels)}
+    return AutoConfig.from_pretrained(
+        parts.base, local_files_only=True, trust_remote_code=False, **named
+    )
+
+
+def content(parts: Parts) -> str:
+    """What a model is named by: 16 hex digits of the sha256 of its base and its adapter."""
+    found = hashlib.sha256(weights.digest(parts.base).encode())
+    if parts.adapter is not None:
+        for name in (adapter.CONFIG, adapter.WEIGHTS):
+            found.update((parts.adapter / name).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def open_base(parts: Parts) -> Any:
@@ -132,34 +116,29 @@ def open_base(parts: Parts) -> Any:
             local_files_only=True,
             trust_remote_code=False,
         )
-    config = AutoConfig.from_pretrained(
-        parts.base,
-        local_files_only=True,
-        id2label=dict(enumerate(parts.labels)),
-        label2id={label: i for i, label in enumerate(parts.labels)},
-    )
     build: Any = AutoModelForSequenceClassification.from_config
-    model = build(config, dtype=torch.float32)
+    model = build(open_config(parts), dtype=torch.float32)
     state = load_file(parts.base / weights.SAFETENSORS)
-    missing = model.base_model.load_state_dict(state, strict=False).missing_keys
+    # Memory-mapped and taken as they are: processes and specialists share what no adapter changes.
+    missing = model.base_model.load_state_dict(state, strict=False, assign=True).missing_keys
     if missing:
         raise ValueError(f"{parts.base.name} lacks {', '.join(missing)}")
     return model
 
 
-def projection(model: Any, ref: SpecialistRef, labels: LabelSet) -> Projection:
+def projection(config: Any, ref: SpecialistRef, labels: LabelSet) -> Projection:
     """Join a model's outputs to the project's labels by the reference's map.
 
     A reference without one was made without the model's config: its labels are matched here.
     Raises SpecialistUnavailable when none matches.
     """
-    own = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
-    sigmoid = model.config.problem_type == "multi_label_classification"
+    own = [str(config.id2label[i]) for i in range(config.num_labels)]
     label_map = ref.label_map or member(ref.source, labels, own).label_map
+    sigmoid = config.problem_type == "multi_label_classification"
     return Projection(own, label_map, labels, sigmoid=sigmoid)
 
 
-def _summary(error: Exception) -> str:
+def summary(error: Exception) -> str:
     """One line of a foreign error: its type and the first sentence of what it said."""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first[:200]}".rstrip(": .")

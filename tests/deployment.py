@@ -61,7 +61,7 @@ def image_environment() -> dict[str, str]:
 
 def copied() -> list[Path]:
     """The files and folders of the repository that the image gets."""
-    return [ROOT / line.split()[0] for line in instructions("COPY")]
+    return [ROOT / source for line in instructions("COPY") for source in line.split()[:-1]]
 
 
 def _filled(node: Any, environ: Mapping[str, str]) -> Any:

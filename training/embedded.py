@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from specialists import weights
+from specialists.encoder import Encoder
 from specialists.loading import ADAPTERS, Parts, open_model, projection
 from specialists.registry import EMBEDDED, EMBEDDED_PREFIX, embedded_labels, embedded_names
+from specialists.runtime_torch import TorchRuntime
 from specialists.transformer import Specialist, Transformer
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.fine_tune import Example, FineTuneParams, train
@@ -78,7 +80,11 @@ def produce(source: Source, data: Path, out: Path) -> None:
     )
     trained_s = time.monotonic() - started
     model, tokenizer = open_model(Parts(base, out, own))
-    specialist = Transformer(model, tokenizer, projection(model, ref, labels))
+    specialist = Transformer(
+        TorchRuntime(model, "fp32", "cpu"),
+        Encoder(tokenizer, model.config),
+        projection(model.config, ref, labels),
+    )
     scores = [measure(specialist, own, other, data) for other in family]
     (out / "CARD.md").write_text(_card(source, rows, scores, params, trained_s), encoding="utf-8")
 

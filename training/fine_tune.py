@@ -2,7 +2,8 @@
 
 One loop for both methods: LoRA (small adapters, the default) and full fine-tuning. The loss is
 taken over the project labels that the member knows, through the same projection that turns its
-outputs into votes. It knows no pool, gate or version; it writes a folder.
+outputs into votes. Matrix products run in bf16 where the hardware has it, weights and sums stay
+fp32. It knows no pool, gate or version; it writes a folder.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from specialists.loading import Parts, find_parts, open_tokenizer, projection
+from specialists.encoder import Encoder, open_tokenizer
+from specialists.loading import Parts, find_parts, projection
 from specialists.projection import Projection
-from specialists.transformer import Encoder
+from specialists.runtime import has_arithmetic
 from specialists.types import LabelSet, SpecialistRef
 from training.weights import open_trainable, write
 
@@ -105,9 +107,9 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         model = open_trainable(parts, params.method).to(params.device)
-        tokenizer = open_tokenizer(parts)
-        encoder = Encoder(model, tokenizer)
-        project = projection(model, ref, labels)
+        tokenizer = open_tokenizer(parts.base)
+        encoder = Encoder(tokenizer, model.config)
+        project = projection(model.config, ref, labels)
         lessons = _lessons(examples, encoder, project, labels)
         if lessons:
             _run(model, encoder, project, lessons, params, progress)
@@ -154,13 +156,19 @@ def _run(
 ) -> None:
     """Train in place: AdamW, linear warm-up and decay, clipped gradients."""
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=params.rate, weight_decay=_WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(trainable, lr=params.rate, weight_decay=_WEIGHT_DECAY, fused=True)
     steps = list(_steps(lessons, params))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _slope(len(steps)))
+    fast = torch.autocast(model.device.type, torch.bfloat16, enabled=_has_bf16(model.device))
     model.train()
     for step, batch in enumerate(steps, start=1):
-        logits = model(**encoder.collate([lesson.ids for lesson in batch])).logits
-        loss = _loss(project, logits, batch)
+        ids, mask = (
+            torch.from_numpy(array).to(params.device)
+            for array in encoder.collate([lesson.ids for lesson in batch])
+        )
+        with fast:
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        loss = _loss(project, logits.float(), batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trainable, _MAX_NORM)
         optimizer.step()
@@ -168,6 +176,13 @@ def _run(
         optimizer.zero_grad()
         progress(step / len(steps), loss.item())
     model.eval()
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 by instructions of its own; emulated it is slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and has_arithmetic("bf16")
 
 
 def _steps(lessons: Sequence[_Lesson], params: FineTuneParams) -> Iterator[list[_Lesson]]:

@@ -20,7 +20,9 @@ from specialists import adapter
 from specialists.loading import Parts, open_base, open_model
 from specialists.weights import digest
 
-_RANK, _ALPHA, _DROPOUT = 8, 16, 0.05
+_RANK, _ALPHA = 8, 16
+# Drawing a mask for each adapted layer took a quarter of a step on a CPU (BENCHMARKS.md).
+_DROPOUT = 0.0
 
 
 def open_trainable(parts: Parts, method: str) -> Any:
@@ -56,6 +58,7 @@ def _lora(parts: Parts) -> LoraConfig:
     if parts.adapter is not None:
         config: LoraConfig = LoraConfig.from_pretrained(str(parts.adapter))
         config.inference_mode = False
+        config.lora_dropout = _DROPOUT
         config.base_model_name_or_path = str(parts.base)  # else peft warns that it was renamed
         return config
     return LoraConfig(

@@ -21,9 +21,9 @@ _LABEL_STUDIO_PAUSE_S = 10
 _BUG_PAUSE_S = 60
 
 
-def lease_name(job: str, project_id: int) -> str:
-    """The lease under which a job works on a project."""
-    return f"{job}:{project_id}"
+def lease_name(job: str, project_id: int, *part: str) -> str:
+    """The lease under which a job works on a project, or on a part of it."""
+    return ":".join((job, str(project_id), *part))
 
 
 def pause_key(job: str, project_id: int) -> str:
@@ -31,17 +31,18 @@ def pause_key(job: str, project_id: int) -> str:
     return f"aa:pause:{job}:{project_id}"
 
 
-def run(job: str, project_id: int) -> str:
+def run(job: str, project_id: int, *part: str) -> str:
     """Do one unit of work; the returned sentence is kept as the RQ job's result.
 
-    Errors go to the journal with their next step; the scheduler tries again what still waits.
+    A job that is cut into parts is told which part. Errors go to the journal with their next step;
+    the scheduler tries again what still waits.
     """
     wiring = _wiring()
     wiring.queues.started(job, project_id)
     work = importlib.import_module(f"backend.jobs.{job}").work
     try:
-        with wiring.lease(lease_name(job, project_id)) as lease:
-            done: str = work(wiring, project_id, lease)
+        with wiring.lease(lease_name(job, project_id, *part)) as lease:
+            done: str = work(wiring, project_id, lease, *part)
     except LeaseHeld:
         return "Somebody else does this already."
     except LeaseLost as error:

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from backend.errors import LabelStudioError
+from backend.jobs.prepare import prepare
 from backend.jobs.refit import refit_tag
 from backend.label_config import parse
 from backend.labeling import Labeled, note
 from backend.lease import Lease
 from backend.projects import Project
+from backend.shards import prelabels
 from backend.wiring import Wiring
 from training.card import Card
 from training.errors import TrainingError
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 TITLE = "AutoAnnotator"  # of our backend in Label Studio; must differ from every tag
 _BATCH = 2000  # Label Studio recounts the whole project at each import, so few large ones
+_UNUSED_S = 30 * 86_400.0  # a prepared form takes seconds to make again, and tens of megabytes
 _ASIDE_S = 86_400.0  # no stage is silent for a day
 
 
@@ -47,11 +50,12 @@ def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
     """Predictions for the tasks that ask for one; live projects predict on opening instead."""
     desk = wiring.projects.desk(project.id)
     wanted = desk.wanted_predictions()
-    if not wanted:
+    if not wanted or prelabels(wiring.redis, project.id):
         return 0
     if not project.push:
         lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
         return 0
+    prepare(wiring, project)
     tag = wiring.committees.usable(project.id)
     imported = 0
     for labeled in import_predictions(wiring, project, tag, wanted, lease):
@@ -59,6 +63,8 @@ def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
         note(desk, labeled)
         if wiring.settings.has_llm and any(one.hard for one in labeled):
             wiring.queues.wake("review", project.id)
+        if prelabels(wiring.redis, project.id):
+            return imported  # its shards do the rest, on all workers
     # Also those that had one already, or were deleted meanwhile.
     lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
     if project.empty:
@@ -82,11 +88,12 @@ def import_predictions(
         tasks = list(label_studio.tasks(project.id, wanted[start : start + _BATCH]))
         labeled = wiring.labeler.label(project.id, controls, tag, tasks)
         lease.check()  # not fenced by Label Studio: at least do not import after losing the lease
-        label_studio.import_predictions(project.id, [_row(one) for one in labeled])
+        label_studio.import_predictions(project.id, [prediction_row(one) for one in labeled])
         yield labeled
 
 
-def _row(one: Labeled) -> dict[str, Any]:
+def prediction_row(one: Labeled) -> dict[str, Any]:
+    """A prediction as Label Studio imports it."""
     return {"task": one.task_id, **one.prediction}
 
 
@@ -150,6 +157,7 @@ def _tidy(wiring: Wiring, project_id: int) -> None:
         kept = wiring.promotions(project_id).kept(wiring.settings.keep_tags)
         wiring.store.prune(project_id, kept)
         wiring.store.sweep(older_than_s=_ASIDE_S)
+        wiring.models.sweep(older_than_s=_UNUSED_S)
     except TrainingError as error:
         wiring.journal.error("model store", str(error), project_id)
 

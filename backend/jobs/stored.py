@@ -60,4 +60,4 @@ class Stored:
 
 def unpack(rows: Sequence[Row]) -> Evidence:
     """The evidence of rows, one after the other."""
-    return Evidence.join([Evidence.from_bytes(row.evidence) for row in rows])
+    return Evidence.unpack([row.evidence for row in rows])

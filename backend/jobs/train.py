@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from backend.audit import is_audit
 from backend.committees import pick_device
+from backend.jobs.prepare import project_texts
+from backend.label_config import parse
 from backend.lease import Lease
 from backend.triggers import is_due
 from backend.wiring import Wiring
-from specialists.types import Verdict
+from specialists.types import Decision, Verdict
 from training.errors import NothingToTrain
+from training.model_store import CommitteeManifest
 from training.pool import Place
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         done=state["done"],
     )
 
+    probe = _probe(wiring, project_id)
     train_one = partial(fine_tune, converted=wiring.settings.models / "converted")
 
     def progress(member: str, share: float, loss: float) -> None:
@@ -61,10 +65,13 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         state["done"][member] = checkpoint
         lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
 
+    def evaluate(manifest: CommitteeManifest, control: str, texts: Sequence[str]) -> list[Decision]:
+        """Judge a committee in the form in which it would be served."""
+        wiring.committees.prepare(wiring.store.save_committee(manifest), control, probe[control])
+        return wiring.committees.evaluate(manifest, control, texts)
+
     try:
-        result = run_stage(
-            given, wiring.store, train_one, wiring.committees.evaluate, progress, finished
-        )
+        result = run_stage(given, wiring.store, train_one, evaluate, progress, finished)
     except NothingToTrain as error:
         lease.transaction(lambda pipe: _end(desk, pipe, up_to))
         wiring.journal.error("stage", str(error), project_id)
@@ -98,6 +105,14 @@ def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict
         if not is_audit(project_id, task, share)
         and (verdict.source == "human" or control not in worse)
     }
+
+
+def _probe(wiring: Wiring, project_id: int) -> defaultdict[str, list[str]]:
+    """Texts of the project by control, on which faster forms of its models are checked."""
+    project = wiring.projects.get(project_id)
+    controls = parse(project.label_config) if project else ()
+    texts = {control.name: project_texts(wiring, project_id, control) for control in controls}
+    return defaultdict(list, texts)
 
 
 def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str, Any]:

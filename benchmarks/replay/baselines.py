@@ -94,7 +94,7 @@ def _trained(team: Team, replay: Replay, rows: Indices, llm: Indices, out: Path,
         before = team.folders.get(ref.name)
         fine_tune(ref, replay.labels, before, examples, folders[ref.name], params)
     refs = [replace(ref, checkpoint=str(out.name)) for ref in team.refs]
-    committee = Committee.load(refs, replay.labels, folders, "cpu")
+    committee = Committee.load(refs, replay.labels, folders)
     return replace(team, committee=committee, folders=folders)
 
 

@@ -20,9 +20,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from specialists import weights
+from specialists.batching import batches
+from specialists.encoder import Encoder
 from specialists.evidence import Evidence
 from specialists.loading import Parts, open_model
-from specialists.transformer import Encoder, Specialist, batches
+from specialists.transformer import Specialist, Verbatim
 from specialists.value_rule import log_softmax
 
 See = Callable[[Sequence[str]], Any]  # texts to what a pipeline takes, row by row
@@ -64,11 +66,12 @@ HEADS: Mapping[str, Head] = {
 }
 
 
-class LogisticMember:
+class LogisticMember(Specialist):
     """A specialist that votes with a logistic regression; fit it before it is asked."""
 
     def __init__(self, head: Head, labels: int, see: See | None = None) -> None:
         """`see` makes features of texts; without it the head prepares the texts themselves."""
+        self.encoding = Verbatim()
         self._head = head
         self._labels = labels
         self._see = see
@@ -82,7 +85,7 @@ class LogisticMember:
         self._set(*_fit(self._head, self.look(texts), gold))
         return self
 
-    def observe(self, texts: Sequence[str]) -> Evidence:
+    def forward(self, texts: Sequence[str]) -> Evidence:
         """Votes (texts, 1, labels), NaN for labels that were not trained; no features."""
         return Evidence(self._votes(self._prepare.transform(self.look(texts)))[:, None])
 
@@ -154,15 +157,16 @@ def token_means(embedder: Specialist) -> See:
 def cls_states() -> See:
     """See the last layer at a text's first token."""
     model, tokenizer = open_model(Parts(weights.minilm(), labels=("unused",)))
-    encoder = Encoder(model.eval(), tokenizer)
+    encoder = Encoder(tokenizer, model.eval().config)
 
     @torch.inference_mode()
     def see(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         encoded = encoder.encode(texts)
         states = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
         for batch in batches(encoded, _BATCH_TOKENS):
-            inputs = encoder.collate([encoded[i] for i in batch])
-            states[batch] = model.base_model(**inputs).last_hidden_state[:, 0].numpy()
+            ids, mask = map(torch.from_numpy, encoder.collate([encoded[i] for i in batch]))
+            out = model.base_model(input_ids=ids, attention_mask=mask)
+            states[batch] = out.last_hidden_state[:, 0].numpy()
         return states
 
     return see

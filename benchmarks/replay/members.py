@@ -19,7 +19,8 @@ from benchmarks.replay.heads import HEADS, LogisticMember, cls_states, out_of_fo
 from specialists.committee import Committee
 from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
-from specialists.loading import load_embedder, own_labels
+from specialists.loading import own_labels
+from specialists.models import Models
 from specialists.registry import EMBEDDED, EMBEDDED_PREFIX, embedded_labels, member
 from specialists.types import LabelSet, SpecialistRef
 from training.sources import Source, normalised, of
@@ -62,7 +63,7 @@ def assemble(
     Raises ReplayError when no member fits.
     """
     if members == "cold":
-        return Team(Committee.load((), replay.labels, {}, "cpu")), replay.sampled(limit)
+        return Team(Committee.load((), replay.labels, {})), replay.sampled(limit)
     if members == "trained":
         replay = replay.sampled(limit)
         return trained(replay, rows, train_labels), replay
@@ -128,7 +129,7 @@ def trained(replay: Replay, rows: Sequence[Row], count: int) -> Team:
     sample = training_sample(replay, rows, count)
     texts = [row["text"] for row in sample]
     gold = np.array([replay.labels.names.index(row["label"]) for row in sample], dtype=np.intp)
-    embedder = load_embedder(replay.labels)
+    embedder = Models().embedder(replay.labels)
     sees = {"token-means": token_means(embedder), "first-token": cls_states(), "characters": None}
     width = len(replay.labels.names)
     made, votes = {}, []
@@ -154,7 +155,7 @@ def _own(source: str) -> tuple[str, ...]:
 
 
 def _load(refs: Sequence[SpecialistRef], labels: LabelSet) -> Committee:
-    committee = Committee.load(refs, labels, {}, "cpu")
+    committee = Committee.load(refs, labels, {})
     if committee.problems:
         raise ReplayError("--members: " + " ".join(committee.problems))
     return committee

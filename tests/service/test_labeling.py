@@ -82,7 +82,7 @@ def test_evidence_is_stored_with_what_is_shown(wiring: Wiring) -> None:
     first, second = rows(wiring)
     assert (first.task_id, second.task_id) == (1, 2)
     assert first.text_hash == text_hash(CLEAR) and first.members == ("reviews", "tweets", "finance")
-    seen = Evidence.from_bytes(first.evidence)
+    seen = Evidence.unpack([first.evidence])
     assert seen.votes.shape == (1, 3, 3) and len(seen.features) == 6
     assert first.shown == Shown(("positive",), clear.prediction["score"], hard=False)
     assert second.shown and second.shown.hard and unclear.hard
@@ -93,9 +93,9 @@ def test_evidence_is_stored_with_what_is_shown(wiring: Wiring) -> None:
 def test_a_text_that_was_seen_is_not_computed_again_unless_it_was_edited(wiring: Wiring) -> None:
     before = label(wiring, CLEAR)
     (row,) = rows(wiring)
-    seen = Evidence.from_bytes(row.evidence)
+    seen = Evidence.unpack([row.evidence])
     flipped = Evidence(seen.votes[:, :, ::-1].copy(), seen.features)
-    wiring.evidence.put(7, "sentiment", tag_of(wiring), [replace(row, evidence=flipped.to_bytes())])
+    wiring.evidence.put(7, "sentiment", tag_of(wiring), [replace(row, evidence=flipped.pack()[0])])
     assert (answer(before[0]), answer(label(wiring, CLEAR)[0])) == ("positive", "negative")
     edited = f"{CLEAR} Really."
     assert answer(label(wiring, edited)[0]) == "positive"
@@ -191,7 +191,7 @@ def test_labels_that_nobody_knows_are_seen_so_that_heads_can_learn(wiring: Wirin
     (one,) = label(wiring, CLEAR, config=UNKNOWN)
     assert answer(one) is None and len(one.hard) == 1
     (row,) = rows(wiring, UNKNOWN)
-    seen = Evidence.from_bytes(row.evidence)
+    seen = Evidence.unpack([row.evidence])
     assert row.members == () and seen.votes.shape == (1, 0, 3) and len(seen.features) == 2
 
 

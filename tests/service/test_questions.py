@@ -121,7 +121,7 @@ def test_an_unproven_llm_is_first_asked_what_the_committee_is_sure_of(
     for task in range(1, 41):
         world.hard(task, gain=0.3 if task <= 20 else 0.1)
     rows = world.wiring.evidence.read(PROJECT, world.control.name, world.tag, range(1, 41))
-    votes = {row.task_id: Evidence.from_bytes(row.evidence).votes[0] for row in rows}
+    votes = {row.task_id: Evidence.unpack([row.evidence]).votes[0] for row in rows}
     unanimous = [task for task, said in votes.items() if said.mean(axis=0).max() > 0.55]
     world.review()
     assert len(unanimous) > 3

@@ -52,7 +52,7 @@ class Site:
         self.api.update_project(self.id, model_version=self.tag)
         votes = np.full((1, 3, 3), 0.05, np.float32)
         votes[0, :, 0] = 0.9
-        seen = Evidence(votes).to_bytes()
+        seen = Evidence(votes).pack()[0]
         rows = [Row(t, text_hash(text), ("a", "b", "c"), seen) for t, text in self.texts.items()]
         wiring.evidence.put(self.id, CONTROL.name, self.tag, rows)
 

@@ -62,7 +62,7 @@ class World:
             votes[0, range(3), said] = 0.6
             features = means[self.truth[task]] + self.rng.normal(0, 0.15, WIDTH)
             seen = Evidence(votes.astype(np.float32), (features[None].astype(np.float32),))
-            rows.append(Row(task, text_hash(self.text(task)), MEMBERS, seen.to_bytes()))
+            rows.append(Row(task, text_hash(self.text(task)), MEMBERS, seen.pack()[0]))
         self.wiring.evidence.put(PROJECT, self.control.name, tag or self.tag, rows)
 
     def llm(self, task: int, label: str, at: float = 1.0) -> None:

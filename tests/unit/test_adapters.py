@@ -37,7 +37,7 @@ TOXICITY = {
 @pytest.mark.parametrize("expected", [SENTIMENT, TOXICITY], ids=["sentiment", "toxicity"])
 def test_the_embedded_committee_gets_plain_texts_right(expected: dict[str, str]) -> None:
     labels = LabelSet(tuple(Label(name) for name in sorted(set(expected.values()))))
-    committee = Committee.load(default_members(labels), labels, {}, "cpu")
+    committee = Committee.load(default_members(labels), labels, {})
     assert committee.problems == []
     decisions = committee.decide(list(expected), PaperRule())
     wrong = {

@@ -14,6 +14,7 @@ from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.evidence import Evidence
 from specialists.registry import unmatched
+from specialists.transformer import Specialist, Verbatim
 from specialists.types import Label, LabelSet, SpecialistRef
 from specialists.value_rule import RuleState, ValueRule, unit
 
@@ -21,13 +22,14 @@ LABELS = LabelSet((Label("negative"), Label("positive")))
 MAP = {"NEG": "negative", "POS": "positive"}
 
 
-class ByWord:
+class ByWord(Specialist):
     """Votes by whether a word stands in the text."""
 
     def __init__(self, word: str) -> None:
+        self.encoding = Verbatim()
         self.word = word
 
-    def observe(self, texts: Sequence[str]) -> Evidence:
+    def forward(self, texts: Sequence[str]) -> Evidence:
         yes = np.array([self.word in text for text in texts], dtype=np.float32)
         votes = np.stack([0.9 - 0.8 * yes, 0.1 + 0.8 * yes], axis=1)
         return Evidence(votes[:, None], (yes[:, None],))
@@ -65,7 +67,7 @@ def test_an_unavailable_member_is_left_out_and_told(tmp_path: Path) -> None:
         SpecialistRef("second", str(publish(tmp_path / "b", ("NEG", "POS"), seed=1)), MAP),
         SpecialistRef("untrained", str(tmp_path / "a"), MAP, checkpoint="c0ffee"),
     ]
-    found = Committee.load(refs, LABELS, {}, "cpu")
+    found = Committee.load(refs, LABELS, {})
     assert found.names == ("first", "second")
     assert len(found.problems) == 2
     assert "nowhere is not available: neither a local model folder nor a Hub" in found.problems[0]
@@ -77,7 +79,7 @@ def test_an_unavailable_member_is_left_out_and_told(tmp_path: Path) -> None:
 
 def test_a_committee_without_members_abstains_and_still_sees_the_texts() -> None:
     missing = SpecialistRef("gone", "embedded:no-such", MAP)
-    found = Committee.load([missing], LABELS, {}, "cpu")
+    found = Committee.load([missing], LABELS, {})
     assert "no such adapter ships" in found.problems[0]
     for rule in (PaperRule(), ValueRule(RuleState.first(0, 2))):
         decision = found.decide(["good", ""], rule)[0]
@@ -93,7 +95,7 @@ def test_several_threads_get_the_decisions_of_one(tmp_path: Path) -> None:
         SpecialistRef(str(n), str(publish(tmp_path / str(n), ("NEG", "POS"), seed=n)), MAP)
         for n in range(2)
     ]
-    asked = Committee.load(refs, LABELS, {}, "cpu")
+    asked = Committee.load(refs, LABELS, {})
     texts = ["the film was good", "awful food", "so so", "not bad"]
     expected = [(found.labels, found.hard) for found in asked.decide(texts, PaperRule())]
     with ThreadPoolExecutor(6) as pool:
@@ -107,7 +109,7 @@ def test_a_source_without_a_map_is_matched_by_its_own_labels_when_it_is_loaded(
     folder = publish(tmp_path / "mine", ["NEG", "POS"])
     stranger = publish(tmp_path / "stranger", ["sport", "politics"])
     refs = [unmatched(str(folder)), unmatched(str(stranger)), unmatched("embedded:nobody")]
-    committee = Committee.load(refs, LABELS, {}, "cpu")
+    committee = Committee.load(refs, LABELS, {})
     assert committee.names == ("mine",)
     assert np.isfinite(committee.observe(["a text"]).votes).all()
     assert len(committee.problems) == 2

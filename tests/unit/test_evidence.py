@@ -18,12 +18,12 @@ def made(
     return Evidence(votes, tuple(random.normal(size=(texts, w)).astype(np.float32) for w in widths))
 
 
-@given(st.integers(0, 4), st.integers(0, 3), st.integers(1, 77), st.lists(st.integers(1, 9)))
+@given(st.integers(1, 4), st.integers(0, 3), st.integers(1, 77), st.lists(st.integers(1, 9)))
 def test_packing_keeps_shapes_and_values_to_half_precision(
     texts: int, members: int, labels: int, widths: list[int]
 ) -> None:
     before = made(texts, members, labels, tuple(widths))
-    after = Evidence.from_bytes(before.to_bytes())
+    after = Evidence.unpack(before.pack())
     assert after.votes.shape == before.votes.shape
     assert [view.shape for view in after.features] == [view.shape for view in before.features]
     np.testing.assert_allclose(after.votes, before.votes, atol=1e-3)
@@ -31,18 +31,25 @@ def test_packing_keeps_shapes_and_values_to_half_precision(
 
 def test_unknown_labels_stay_unknown_when_packed() -> None:
     votes = np.array([[[0.25, np.nan]]], dtype=np.float32)
-    np.testing.assert_array_equal(Evidence.from_bytes(Evidence(votes).to_bytes()).votes, votes)
+    np.testing.assert_array_equal(Evidence.unpack(Evidence(votes).pack()).votes, votes)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x01", b"not evidence at all", b"\xff" * 64])
 def test_other_bytes_are_refused_with_the_next_step(raw: bytes) -> None:
     with pytest.raises(ValueError, match="observe the text again"):
-        Evidence.from_bytes(raw)
+        Evidence.unpack([raw])
 
 
 def test_cut_off_bytes_are_refused() -> None:
-    with pytest.raises(ValueError):
-        Evidence.from_bytes(made(3).to_bytes()[:-5])
+    pieces = made(3).pack()
+    for bad in (pieces[0][:-5], pieces[0] + b"more", made(1, labels=3).pack()[0]):
+        for mixed in ([bad, *pieces], [*pieces, bad]):
+            with pytest.raises(ValueError, match="observe the text again"):
+                Evidence.unpack(mixed)
+
+
+def test_no_texts_pack_to_nothing() -> None:
+    assert made(0).pack() == []
 
 
 def test_rows_and_join_undo_each_other() -> None:

@@ -16,7 +16,8 @@ from tiny_models import publish
 from transformers import BertForSequenceClassification
 
 from specialists.errors import SpecialistUnavailable
-from specialists.loading import find_parts, load, open_model
+from specialists.loading import find_parts, open_model
+from specialists.models import Models
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.fine_tune import Example, FineTuneParams, fine_tune
 
@@ -39,7 +40,7 @@ def ref(tmp_path: Path) -> SpecialistRef:
 
 
 def votes(ref: SpecialistRef, folder: Path | None, texts: list[str] = GOOD + BAD) -> Array:
-    return load(ref, LABELS, folder).observe(texts).votes[:, 0]
+    return Models().specialist(ref, LABELS, folder).observe(texts).votes[:, 0]
 
 
 def accuracy(ref: SpecialistRef, folder: Path | None) -> float:
@@ -138,7 +139,9 @@ def test_a_multi_label_head_learns_each_label_by_itself(tmp_path: Path) -> None:
     both = [Example(text, ("toxic", "insult")) for text in BAD]
     one = [Example(text, ("insult",)) for text in GOOD]
     fine_tune(ref, several, None, both + one, tmp_path / "out", LORA)
-    found = load(ref, several, tmp_path / "out").observe(BAD + GOOD).votes[:, 0] >= 0.5
+    found = (
+        Models().specialist(ref, several, tmp_path / "out").observe(BAD + GOOD).votes[:, 0] >= 0.5
+    )
     assert found.tolist() == [[True, True]] * len(BAD) + [[False, True]] * len(GOOD)
 
 
@@ -170,7 +173,31 @@ def test_an_adapter_over_other_base_weights_is_refused(ref: SpecialistRef, tmp_p
     other = publish(tmp_path / "republished", OWN, seed=9)
     moved = replace(ref, source=str(other))
     with pytest.raises(SpecialistUnavailable, match="base weights have changed .*; roll back"):
-        load(moved, LABELS, tmp_path / "out")
+        Models().specialist(moved, LABELS, tmp_path / "out")
+
+
+def test_bf16_where_the_hardware_has_it_learns_what_fp32_does(
+    ref: SpecialistRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, has in (("half", True), ("single", False)):
+        monkeypatch.setattr("training.fine_tune.has_arithmetic", lambda kind, has=has: has)
+        fine_tune(ref, LABELS, None, EXAMPLES, tmp_path / name, replace(FULL, epochs=2))
+    half, single = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "single"))
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert any(not torch.equal(half[name], single[name]) for name in half)
+    np.testing.assert_allclose(
+        votes(ref, tmp_path / "half"), votes(ref, tmp_path / "single"), atol=0.05
+    )
+
+
+def test_an_adapter_that_was_trained_with_dropout_goes_on_without(
+    ref: SpecialistRef, tmp_path: Path
+) -> None:
+    fine_tune(ref, LABELS, None, EXAMPLES, tmp_path / "one", replace(LORA, epochs=1))
+    config = tmp_path / "one" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "lora_dropout": 0.5}))
+    fine_tune(ref, LABELS, tmp_path / "one", EXAMPLES, tmp_path / "two", replace(LORA, epochs=1))
+    assert json.loads((tmp_path / "two" / "adapter_config.json").read_text())["lora_dropout"] == 0
 
 
 def test_what_progress_raises_ends_the_training_and_writes_nothing(

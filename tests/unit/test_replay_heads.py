@@ -30,7 +30,7 @@ def test_votes_out_of_fold_come_from_a_model_that_did_not_see_the_row() -> None:
     noise = rng.normal(size=(60, 40)).astype(np.float32)
     gold = rng.integers(0, 2, 60)
     votes = out_of_fold(HEADS["token-means"], 2, noise, gold)
-    seen = LogisticMember(HEADS["token-means"], 2, lambda _: noise).fit([], gold).observe([]).votes
+    seen = LogisticMember(HEADS["token-means"], 2, lambda _: noise).fit([], gold).forward([]).votes
     assert (seen[:, 0].argmax(axis=1) == gold).mean() > 0.95  # it can learn noise by heart
     assert (votes.argmax(axis=1) == gold).mean() < 0.75
 

@@ -24,6 +24,7 @@ RANGES = {
     "KEEP_TAGS": (2, 50),
     "STAGE_EPOCHS": (1, 50),
     "RECONCILE_EVERY": (5, 86400),
+    "MEMORY_MB": (100, 1_000_000),
     "MAX_BODY_MB": (1, 2000),
     "WEB_THREADS": (1, 256),
 }

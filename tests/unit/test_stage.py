@@ -428,7 +428,7 @@ def test_the_real_fine_tuning_learns_is_promoted_and_repeats_bit_for_bit(
         ) -> list[Decision]:
             committee = manifest.controls[control]
             folders = store.folders(manifest, control)
-            loaded = Committee.load(committee.members, committee.labels, folders, "cpu")
+            loaded = Committee.load(committee.members, committee.labels, folders)
             return loaded.decide(texts, PaperRule())
 
         given = StageInput(served, by_control(fresh), {}, params, seed=1)

@@ -17,9 +17,13 @@ from safetensors.torch import load_file
 from tiny_models import WORDS, publish, publish_roberta
 from transformers import BertForSequenceClassification
 
+from specialists.batching import batches
+from specialists.encoder import Encoder
 from specialists.errors import SpecialistUnavailable
-from specialists.loading import find_parts, load, open_model, own_labels
-from specialists.transformer import VIEWS, Encoder, Specialist, batches
+from specialists.loading import find_parts, open_model, own_labels
+from specialists.models import Models
+from specialists.runtime import VIEWS
+from specialists.transformer import Specialist
 from specialists.types import Label, LabelSet, SpecialistRef
 
 Array = npt.NDArray[np.float32]
@@ -43,7 +47,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def specialist(
     folder: Path, wanted: LabelSet = SENTIMENT, label_map: dict[str, str] = MAP
 ) -> Specialist:
-    return load(SpecialistRef("tiny", str(folder), label_map), wanted, None)
+    return Models().specialist(SpecialistRef("tiny", str(folder), label_map), wanted, None)
 
 
 def reference(folder: Path, texts: Sequence[str]) -> Array:
@@ -140,10 +144,10 @@ def test_batches_hold_every_text_once_within_the_limit(lengths: list[int], limit
 
 
 def test_padding_is_masked(published: Path) -> None:
-    encoder = Encoder(*open_model(find_parts(str(published), None)))
-    tensors = encoder.collate([[2, 5, 3], [2, 3]])
-    assert tensors["input_ids"].tolist() == [[2, 5, 3], [2, 3, 0]]
-    assert tensors["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    model, tokenizer = open_model(find_parts(str(published), None))
+    ids, mask = Encoder(tokenizer, model.config).collate([[2, 5, 3], [2, 3]])
+    assert ids.tolist() == [[2, 5, 3], [2, 3, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
 def test_own_labels_are_read_without_weights(published: Path, tmp_path: Path) -> None:
@@ -169,7 +173,8 @@ def test_a_hub_model_in_the_cache_is_served_without_network(
     refs.mkdir()
     (refs / "main").write_text(commit)
     assert own_labels("some/one") == OWN
-    votes = load(SpecialistRef("one", "some/one", MAP), SENTIMENT, None).observe(TEXTS).votes[:, 0]
+    member = Models().specialist(SpecialistRef("one", "some/one", MAP), SENTIMENT, None)
+    votes = member.observe(TEXTS).votes[:, 0]
     np.testing.assert_allclose(votes.sum(axis=1), 1.0, atol=1e-5)
     with pytest.raises(SpecialistUnavailable, match="some/other is not available: neither"):
         own_labels("some/other")
@@ -190,7 +195,7 @@ def test_a_pickle_is_refused_unless_there_is_a_place_to_convert_it(tmp_path: Pat
         specialist(folder)
     ref = SpecialistRef("tiny", str(folder), MAP)
     for _ in range(2):
-        member = load(ref, SENTIMENT, None, converted=tmp_path / "converted")
+        member = Models(converted=tmp_path / "converted").specialist(ref, SENTIMENT, None)
         np.testing.assert_allclose(member.observe(TEXTS).votes[:, 0], expected, atol=1e-6)
     written = [path.name for path in (tmp_path / "converted").rglob("*") if path.is_file()]
     assert sorted(written) == sorted(
@@ -213,7 +218,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     folder = pickled(publish(tmp_path / "bert", OWN), {"weight": Hostile(trap)})
     ref = SpecialistRef("tiny", str(folder), MAP)
     with pytest.raises(SpecialistUnavailable, match="cannot be converted to safetensors"):
-        load(ref, SENTIMENT, None, converted=tmp_path / "converted")
+        Models(converted=tmp_path / "converted").specialist(ref, SENTIMENT, None)
     assert not trap.exists()
 
 

@@ -1,0 +1,77 @@
+"""Texts to token ids, as a family of models wants them; models of one family share an encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import AutoTokenizer
+
+Ints = npt.NDArray[np.int64]
+
+# Tokenizers without a limit of their own report a number far above this.
+_SANE_LIMIT_TOKENS = 1_000_000
+# RoBERTa-like models spend their first two positions on padding.
+_RESERVED_POSITIONS = 2
+_DEFAULT_LIMIT_TOKENS = 512
+_FILES = ("tokenizer*", "vocab*", "merges*", "special_tokens*", "added_tokens*", "*.model")
+
+
+class Encoder:
+    """Texts to token ids and padded arrays; safe to use from several threads."""
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        """Encode with a tokenizer, within the positions of the model's config."""
+        self._tokenizer = tokenizer
+        self._pad_id = tokenizer.pad_token_id or 0  # masked, so any id that exists will do
+        self._limit_tokens = limit_tokens(config, tokenizer)
+        # A fast tokenizer sets its truncation in place: two threads at once break it.
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text, cut at the model's longest input, without padding."""
+        if not texts:
+            return []
+        with self._lock:
+            encoded = self._tokenizer(
+                list(texts), truncation=True, max_length=self._limit_tokens, padding=False
+            )
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def collate(self, encoded: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+        """Pad token ids on the right: ids and attention mask, each (B, longest)."""
+        lengths = np.array([len(ids) for ids in encoded])
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        input_ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
+        input_ids[mask] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in encoded])
+        return input_ids, mask.astype(np.int64)
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """Open the tokenizer that lies beside a model's weights."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def encoder_key(folder: Path, config: Any) -> str:
+    """A name that is equal for folders whose tokenizers and limits are equal."""
+    found = hashlib.sha256(str(getattr(config, "max_position_embeddings", None)).encode())
+    for path in sorted({path for glob in _FILES for path in folder.glob(glob)}):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+def limit_tokens(config: Any, tokenizer: Any) -> int:
+    """The longest input: the tokenizer's limit where it has one, within the model's positions."""
+    limit: int = tokenizer.model_max_length
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return min(limit, _DEFAULT_LIMIT_TOKENS)
+    if limit > _SANE_LIMIT_TOKENS:
+        return positions - _RESERVED_POSITIONS
+    return min(limit, positions)

@@ -1,0 +1,173 @@
+"""Opened models: each once, in the fastest form that was prepared for it on such a machine.
+
+Committees of all projects share what is opened here, by content: a hundred projects on the shipped
+specialists hold them once. A model that nobody prepared yet runs in fp32 torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from specialists import preparation, weights
+from specialists.encoder import Encoder, encoder_key, open_tokenizer
+from specialists.errors import SpecialistUnavailable
+from specialists.loading import (
+    Parts,
+    content,
+    find_parts,
+    open_config,
+    open_model,
+    projection,
+    summary,
+)
+from specialists.runtime import Runtime, candidates
+from specialists.runtime_torch import TorchRuntime
+from specialists.transformer import Embedder, Specialist, Transformer
+from specialists.types import LabelSet, SpecialistRef
+
+_T = TypeVar("_T")
+_BASE = ("unused",)  # the embedded base has no classifier; one of this label is put over it
+
+
+class Models:
+    """Opens models and keeps them as long as somebody uses them; safe for several threads."""
+
+    def __init__(
+        self,
+        exports: Path | None = None,
+        device: str = "cpu",
+        runtime: str = "torch-fp32",
+        converted: Path | None = None,
+    ) -> None:
+        """Use what is prepared in `exports`, None for nothing; `runtime` as in `candidates`.
+
+        `converted` keeps safetensors made from the pickles of ids that a user named; without it
+        such ids are refused. Raises RuntimeUnavailable for a runtime that this machine lacks.
+        """
+        self._exports = exports
+        self._device = device
+        self._names = candidates(device, runtime)
+        self._converted = converted
+        self._lock = threading.Lock()
+        self._runtimes: WeakValueDictionary[tuple[str, str | None], Runtime] = WeakValueDictionary()
+        self._encoders: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
+
+    def specialist(self, ref: SpecialistRef, labels: LabelSet, folder: Path | None) -> Specialist:
+        """Open a specialist as published, or from its verified checkpoint `folder`.
+
+        Raises SpecialistUnavailable with one sentence for whatever goes wrong.
+        """
+
+        def opened() -> Specialist:
+            parts = find_parts(ref.source, folder, self._converted)
+            config = open_config(parts)
+            project = projection(config, ref, labels)
+            return Transformer(self._runtime(parts), self._encoder(parts, config), project)
+
+        return _told(ref.source, folder, opened)
+
+    def embedder(self, labels: LabelSet) -> Specialist:
+        """Open the embedded base model as it is: it votes on nothing and gives features."""
+        parts = Parts(weights.minilm(), labels=_BASE)
+        encoder = self._encoder(parts, open_config(parts))
+        return Embedder(self._runtime(parts), encoder, len(labels.labels))
+
+    def is_prepared(self, ref: SpecialistRef, folder: Path | None) -> bool:
+        """Whether nothing is left to prepare: its fastest form is known, or it cannot be opened."""
+        try:
+            parts = find_parts(ref.source, folder, self._converted)
+        except (SpecialistUnavailable, ValueError, OSError):
+            return True
+        return self._exports is None or self._form(content(parts)) is not None
+
+    def prepare(self, ref: SpecialistRef, folder: Path | None, texts: Sequence[str]) -> bool:
+        """Find the fastest form that answers real `texts` as fp32 does, and keep it on disk.
+
+        False when there was nothing to do. Takes seconds: for workers. Raises
+        SpecialistUnavailable when the model was known to open and does not.
+        """
+        if self._exports is None or self.is_prepared(ref, folder):
+            return False
+        exports = self._exports
+
+        def made() -> bool:
+            parts = find_parts(ref.source, folder, self._converted)
+            encoder = self._encoder(parts, open_config(parts))
+            model, _ = open_model(parts)
+            preparation.prepare(
+                model,
+                encoder,
+                encoder.encode(texts),
+                exports / content(parts),
+                self._names,
+                device=self._device,
+            )
+            return True
+
+        return _told(ref.source, folder, made)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what was prepared for models that nobody opened for so long; returns how many.
+
+        It can be prepared again; processes that use it keep it.
+        """
+        left = self._exports.glob("*") if self._exports else ()
+        old = [one for one in left if time.time() - one.stat().st_mtime > older_than_s]
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(old)
+
+    def _form(self, name: str) -> str | None:
+        """The runtime that was chosen for a model and that this machine has."""
+        if self._exports is None:
+            return None
+        return preparation.prepared(self._exports / name, self._names)
+
+    def _runtime(self, parts: Parts) -> Runtime:
+        name = content(parts)
+
+        def model() -> Any:
+            return open_model(parts)[0]
+
+        with self._lock:
+            form = self._form(name)
+            found = self._runtimes.get((name, form))
+            if found is None and form and self._exports:
+                folder = self._exports / name
+                found = preparation.open_prepared(folder, form, model, self._device)
+                with suppress(OSError):  # the folder may be another user's, to read only
+                    os.utime(folder)
+            if found is None:
+                found = TorchRuntime(model(), "fp32", self._device)
+            self._runtimes[name, form] = found
+            return found
+
+    def _encoder(self, parts: Parts, config: Any) -> Encoder:
+        key = encoder_key(parts.base, config)
+        with self._lock:
+            found = self._encoders.get(key)
+            if found is None:
+                found = self._encoders[key] = Encoder(open_tokenizer(parts.base), config)
+            return found
+
+
+def _told(source: str, folder: Path | None, work: Callable[[], _T]) -> _T:
+    """Say in one sentence what goes wrong with a source."""
+    try:
+        return work()
+    except SpecialistUnavailable:
+        raise
+    except Exception as error:  # transformers and safetensors raise anything for a bad file
+        raise SpecialistUnavailable(
+            source,
+            f"its {'checkpoint' if folder else 'files'} cannot be opened ({summary(error)})",
+            "roll back to an earlier version" if folder else "choose another specialist",
+        ) from error
