@@ -16,6 +16,7 @@ from backend.errors import BackendError, LabelStudioError
 from backend.logs import configure
 from backend.settings import Settings, read_environment, table
 from backend.wiring import Wiring
+from specialists.errors import SpecialistError
 from training.errors import TrainingError
 
 Command = Callable[[Wiring, argparse.Namespace], int]
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from backend.connect import explain
 
         return _fail(explain(error))
-    except (BackendError, TrainingError) as error:
+    except (BackendError, SpecialistError, TrainingError) as error:
         return _fail(str(error))
     except redis.RedisError as error:
         return _fail(f"Redis does not answer ({type(error).__name__}): make run starts one.")

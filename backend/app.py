@@ -17,6 +17,7 @@ import falcon
 import redis
 
 from backend import __version__
+from backend.committees import check_runtime
 from backend.errors import BackendError, BadRequest
 from backend.model import AutoAnnotator, project_number
 from backend.settings import Settings
@@ -30,6 +31,7 @@ _RETRY_S = 5
 
 def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     """The WSGI application over the given parts."""
+    check_runtime(wiring.settings)
     AutoAnnotator.use(wiring)
     app = falcon.App(middleware=[_Guard(wiring.settings)])
     limit = int(wiring.settings.max_body_mb * 1_000_000)

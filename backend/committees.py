@@ -23,6 +23,7 @@ from backend.loaded import LoadedCommittees
 from backend.rules import Rules
 from backend.settings import Settings
 from specialists import registry
+from specialists.runtime import AUTO, candidates
 from specialists.types import Decision, LabelSet, SpecialistRef
 from training.card import Card
 from training.errors import CheckpointDamaged
@@ -260,6 +261,15 @@ class Committees:
         committee = self.committee(self._store.save_committee(manifest), control)
         rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
         return committee.decide(list(texts), rule)
+
+
+def check_runtime(settings: Settings) -> None:
+    """Make sure that this machine has the runtime that RUNTIME asks for.
+
+    Raises RuntimeUnavailable, which names those that it has.
+    """
+    if settings.runtime != AUTO:
+        candidates(pick_device(settings.device), settings.runtime)
 
 
 def pick_device(setting: str) -> str:

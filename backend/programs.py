@@ -13,6 +13,7 @@ from types import FrameType
 import httpx
 
 from backend import embedded_redis
+from backend.committees import check_runtime
 from backend.errors import BackendError
 from backend.settings import Settings
 from backend.supervisor import Program, Supervisor, end_leftovers, supervisor_pid
@@ -65,7 +66,9 @@ def prepare(settings: Settings, ports: Mapping[str, int]) -> None:
 
     Raises:
         CannotStart: It runs already, or a port is taken.
+        RuntimeUnavailable: This machine lacks what RUNTIME asks for.
     """
+    check_runtime(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     running = supervisor_pid(settings.data_dir)
     if running is not None:

@@ -18,6 +18,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
 from backend import embedded_redis
+from backend.committees import check_runtime
 from backend.queues import KINDS
 from backend.scheduler import Scheduler
 from backend.settings import Settings
@@ -40,7 +41,10 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
 
     Raises:
         RedisMissing: Redis does not answer.
+        RuntimeUnavailable: This machine lacks what RUNTIME asks for.
     """
+    if kind in ("push", "train"):
+        check_runtime(wiring.settings)
     embedded_redis.check(wiring.redis, wiring.settings)
     name = f"{kind}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     worker = _WORKERS[kind](

@@ -1,7 +1,10 @@
 """What can go wrong with a specialist, by what the caller can do about it.
 
 SpecialistError
-└── SpecialistUnavailable   fix the id, the network or the file, or leave the member out
+├── SpecialistUnavailable   fix the id, the network or the file, or leave the member out
+├── RuntimeUnavailable      set RUNTIME to one that this machine has (runtime.py)
+├── CannotExport            let torch run it (export.py)
+└── BatcherError            ask again, or for less (batcher.py)
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from backend.label_config import parse
 from backend.lease import Lease
 from backend.triggers import is_due
 from backend.wiring import Wiring
+from specialists.threads import cores
 from specialists.types import Decision, Verdict
 from training.errors import NothingToTrain
 from training.model_store import CommitteeManifest
@@ -31,11 +32,14 @@ logger = logging.getLogger(__name__)
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Run one stage over everything that waits in the pool."""
+    import torch
+
     from training.fine_tune import FineTuneParams, fine_tune
     from training.stage import StageInput, run_stage
 
     if not is_due(wiring, project_id):
         return "No stage is due."
+    torch.set_num_threads(cores())  # torch counts the machine's, not what a container is given
     desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from backend.committees import check_runtime
 from backend.settings import Settings
 from backend.wiring import NotConfigured, Wiring
+from specialists.runtime import RuntimeUnavailable
 
 MODEL = {"LLM_PROVIDER": "openai", "OPENAI_API_KEY": "sk-x", "LLM_MODEL": "nobody-knows-1"}
 
@@ -28,6 +30,12 @@ def test_a_given_price_lets_the_budget_bind(tmp_path: Path) -> None:
     assert parts.language_model is not None
     price = parts.reviewer(1, parts.language_model).price
     assert (price.usd_in, price.usd_out, price.known) == (0.15, 0.60, True)
+
+
+def test_a_runtime_that_this_machine_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+    check_runtime(wiring(tmp_path, DEVICE="cpu", RUNTIME="torch-fp32").settings)
+    with pytest.raises(RuntimeUnavailable, match="'torch-fp16' is not available: .*torch-fp32"):
+        check_runtime(wiring(tmp_path, DEVICE="cpu", RUNTIME="torch-fp16").settings)
 
 
 def test_label_studio_calls_without_its_settings_name_them(tmp_path: Path) -> None:
