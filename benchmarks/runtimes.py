@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtimes [--csv FILE | --data DIR] [--texts 2000] [--runtime NAME ...]
 
-Prepares each shipped specialist in each runtime, as a worker does, and compares it on the texts.
+Makes each shipped specialist for each runtime, as a worker does, and compares it on the texts.
 
 agreement     lowest share of texts with the label of fp32, over the specialists
 difference    highest mean absolute difference of probabilities
@@ -24,7 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.texts import Unusable, add_options, chosen
-from specialists.models import Models
+from specialists import threads
+from specialists.encoder import Encoder
+from specialists.evidence import Floats
+from specialists.loading import find_parts, open_model, projection
+from specialists.preparation import make_files, open_files
 from specialists.registry import EMBEDDED_PREFIX, embedded_labels, embedded_names, member
 from specialists.runtime import REFERENCE, RuntimeUnavailable, candidates
 from specialists.transformer import Specialist, Transformer
@@ -41,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Unusable, RuntimeUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
+    threads.limit()  # torch too: as many threads a pass as the others, which is how it is served
     report = measure(texts, options.runtime)
     print(json.dumps(report))
     return 0
@@ -63,10 +68,9 @@ def measure(texts: Sequence[str], runtimes: Sequence[str]) -> dict[str, dict[str
     """The figures of each runtime, over all shipped specialists."""
     rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runtimes}
     for specialist in embedded_names():
-        wanted, _ = _asked(_opened(specialist, Models()), texts)
+        wanted, _ = _answers(specialist, REFERENCE, texts)
         for name in runtimes:
-            with tempfile.TemporaryDirectory(prefix="aa-bench-") as folder:
-                found, texts_per_s = _asked(_forced(specialist, Path(folder), name), texts)
+            found, texts_per_s = _answers(specialist, name, texts)
             same = (found.argmax(axis=1) == wanted.argmax(axis=1)).mean()
             rows[name].append((float(same), float(np.abs(found - wanted).mean()), texts_per_s))
             agreement, difference, _ = rows[name][-1]
@@ -84,30 +88,29 @@ def measure(texts: Sequence[str], runtimes: Sequence[str]) -> dict[str, dict[str
     }
 
 
-def _opened(name: str, models: Models, texts: Sequence[str] = ()) -> Specialist:
-    """A shipped specialist, prepared on texts if there are any."""
+def _opened(name: str, folder: Path, runtime: str) -> Specialist:
+    """A shipped specialist in a runtime, whether it would pass or not."""
     own = embedded_labels(name)
     labels = LabelSet(tuple(Label(one) for one in own))
     ref = member(EMBEDDED_PREFIX + name, labels, own)
-    if texts:
-        models.prepare(ref, None, texts)
-    return models.specialist(ref, labels, None)
+    model, tokenizer = open_model(find_parts(ref.source, None))
+    files = folder / runtime
+    make_files(runtime, model, files)
+    return Transformer(
+        open_files(runtime, files, lambda: model, "cpu"),
+        Encoder(tokenizer, model.config),
+        projection(model.config, ref, labels),
+    )
 
 
-def _forced(name: str, folder: Path, runtime: str) -> Specialist:
-    """A specialist in a runtime; one text lets every runtime pass, so that all can be compared."""
-    found = _opened(name, Models(folder, "cpu", runtime), ["."])
-    if not isinstance(found, Transformer) or found.runtime.name != runtime:
-        raise SystemExit(f"{name}: {runtime} does not even agree on one text; leave it out.")
-    return found
-
-
-def _asked(specialist: Specialist, texts: Sequence[str]) -> tuple[np.ndarray, float]:
+def _answers(name: str, runtime: str, texts: Sequence[str]) -> tuple[Floats, float]:
     """Probabilities (texts, labels), and texts a second."""
-    specialist.observe(texts[:8])
-    started = time.perf_counter()
-    votes = specialist.observe(texts).votes[:, 0]
-    return votes, len(texts) / (time.perf_counter() - started)
+    with tempfile.TemporaryDirectory(prefix="aa-bench-") as folder:
+        specialist = _opened(name, Path(folder), runtime)
+        specialist.observe(texts[:8])
+        started = time.perf_counter()
+        votes = specialist.observe(texts).votes[:, 0]
+        return votes, len(texts) / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

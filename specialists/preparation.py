@@ -99,7 +99,7 @@ def open_prepared(
     is called for torch only.
     """
     try:
-        return _open(name, folder / name, model_factory, device)
+        return open_files(name, folder / name, model_factory, device)
     except Exception as error:  # each program raises its own for files that it cannot read
         _log.warning("%s: its files cannot be opened (%s), prepare again", name, _summary(error))
         with _alone(folder):
@@ -136,8 +136,8 @@ class _Trials:
         with TemporaryDirectory(dir=self._folder) as aside:
             files = Path(aside) / name
             try:
-                _make(name, self._model, files)
-                runtime = _open(name, files, lambda: self._model, self._device)
+                make_files(name, self._model, files)
+                runtime = open_files(name, files, lambda: self._model, self._device)
                 found = parity.compare(self._wanted, self._logits(runtime), sigmoid=self._sigmoid)
             except Exception as error:  # whatever fails, another runtime can still serve
                 _log.warning("%s: passed over: %s", name, _summary(error))
@@ -168,7 +168,7 @@ def _judged(name: str, found: parity.Parity) -> Trial:
     return Trial(name, found.texts, found.agreement, found.difference, found.passed, why)
 
 
-def _make(name: str, model: Any, folder: Path) -> None:
+def make_files(name: str, model: Any, folder: Path) -> None:
     """Write the files that a runtime opens; torch needs none."""
     program, precision = name.split("-")
     if program == "torch":
@@ -187,7 +187,7 @@ def _make(name: str, model: Any, folder: Path) -> None:
             runtime_openvino.write(graph, folder, precision)
 
 
-def _open(name: str, folder: Path, model_factory: Callable[[], Any], device: str) -> Runtime:
+def open_files(name: str, folder: Path, model_factory: Callable[[], Any], device: str) -> Runtime:
     """Open a runtime; its program is imported only now, as no machine needs them all."""
     program, precision = name.split("-")
     if program == "torch":

@@ -159,13 +159,13 @@ def test_those_who_prepare_at_once_make_it_once(
     published: Published, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    make = preparation._make
+    make = preparation.make_files
 
     def spy(name: str, *more: Any) -> None:
         made.append(name)
         make(name, *more)
 
-    monkeypatch.setattr(preparation, "_make", spy)
+    monkeypatch.setattr(preparation, "make_files", spy)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: published.prepare(folder, "onnx-fp32"), range(4)))
     assert made == ["onnx-fp32"]
