@@ -1,4 +1,4 @@
-"""Claude behind the `LanguageModel` seam: one HTTP request per `ask`, no retries of its own.
+"""Claude behind the `LanguageModel` seam: one HTTP request per call, no retries of its own.
 
 Imports the SDK, so the web process never imports this module.
 """
@@ -17,19 +17,19 @@ from anthropic import (
 )
 from anthropic.types import Message, OutputConfigParam
 
+from meta_controller.chat import ChatModel
 from meta_controller.errors import Fatal, LanguageModelError, Retryable, from_status
-from meta_controller.language_model import MAX_OUTPUT_TOKENS, TIMEOUT_S, Question, Reply
-from meta_controller.prompt import build_prompt
-from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict, to_reply
+from meta_controller.language_model import TIMEOUT_S, Completion, Prompt
+from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict
 
 _STOPPED = {
     "refusal": ("refusal", "the model refused"),
-    "max_tokens": ("truncated", f"the answer passed {MAX_OUTPUT_TOKENS} tokens"),
+    "max_tokens": ("truncated", "the answer is too long"),
     "model_context_window_exceeded": ("truncated", "the text fills the context window"),
 }
 
 
-class AnthropicModel:
+class AnthropicModel(ChatModel):
     """A Claude model, asked with structured output and, where it knows it, low effort."""
 
     provider = "anthropic"
@@ -37,22 +37,19 @@ class AnthropicModel:
     def __init__(
         self, model: str, api_key: str, base_url: str = "", timeout_s: float = TIMEOUT_S
     ) -> None:
-        self.model = model
-        self.base_url = base_url
-        self._who = f"{self.provider} {model}"
+        super().__init__(model, base_url)
         # Models before Claude 4.6 refuse the effort setting; newer ones think at length without.
         self._effort = Option()
         self._client = Anthropic(
             api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
         )
 
-    def ask(self, question: Question) -> Reply:
-        """Ask exactly once.
+    def complete(self, prompt: Prompt) -> Completion:
+        """Send a prompt exactly once.
 
         Raises:
             LanguageModelError: Retryable, Fatal or NoVerdict.
         """
-        prompt = build_prompt(question)
         config = OutputConfigParam(format={"type": "json_schema", "schema": prompt.schema})
         if with_effort := self._effort.wanted:
             config["effort"] = "low"
@@ -60,29 +57,29 @@ class AnthropicModel:
         try:
             message = self._client.messages.create(
                 model=self.model,
-                max_tokens=MAX_OUTPUT_TOKENS,
+                max_tokens=prompt.max_output_tokens,
                 system=prompt.system,
                 messages=[{"role": "user", "content": prompt.sample}],
                 output_config=config,
             )
         except AnthropicError as error:
             # "from None": what the provider wrote may quote the key or the text.
-            raise self._effort.refused(translate(error, self._who), with_effort) from None
+            raise self._effort.refused(translate(error, self.who), with_effort) from None
         except ValueError:  # a body that is not the JSON it says it is
-            raise broken_reply(self._who) from None
+            raise broken_reply(self.who) from None
         self._effort.accepted(with_effort)
-        return self._read(question, message, time.monotonic() - started_s)
+        return self._read(message, time.monotonic() - started_s)
 
-    def _read(self, question: Question, message: Message, latency_s: float) -> Reply:
+    def _read(self, message: Message, latency_s: float) -> Completion:
         if not isinstance(message, Message) or not message.usage:
-            raise broken_reply(self._who)
+            raise broken_reply(self.who)
         usage = message.usage
         cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
         tokens = (usage.input_tokens + cached, usage.output_tokens)
         if message.stop_reason in _STOPPED:
-            raise no_verdict(self._who, *_STOPPED[message.stop_reason], tokens)
+            raise no_verdict(self.who, *_STOPPED[message.stop_reason], tokens)
         answer = "".join(block.text for block in message.content if block.type == "text")
-        return to_reply(question, answer, tokens, latency_s, self.model, self._who)
+        return Completion(answer, *tokens, latency_s, self.model)
 
 
 def translate(error: AnthropicError, who: str) -> LanguageModelError:

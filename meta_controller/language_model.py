@@ -1,12 +1,13 @@
-"""The seam to language models: a question, a reply, and who can answer.
+"""The seam to language models: a prompt and its completion, a question and its reply.
 
 Knows no provider, imports no SDK and opens no connection: `providers` makes the real ones.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from specialists.types import LabelSet
 
@@ -38,6 +39,33 @@ class Reply:
     model: str
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """One call: the static prefix, what is asked now, and the JSON schema of the answer."""
+
+    system: str = field(repr=False)
+    sample: str = field(repr=False)
+    schema: dict[str, Any] = field(repr=False)
+    max_output_tokens: int = MAX_OUTPUT_TOKENS
+
+    @property
+    def max_input_tokens(self) -> int:
+        """An upper bound: no tokenizer makes more tokens than bytes; 1,024 for the wrapping."""
+        parts = (self.system, self.sample, json.dumps(self.schema))
+        return sum(len(part.encode()) for part in parts) + 1024
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote to a prompt, unread; `tokens_in` counts cached ones too."""
+
+    text: str = field(repr=False)
+    tokens_in: int
+    tokens_out: int
+    latency_s: float
+    model: str
+
+
 class LanguageModel(Protocol):
     """Whoever can answer a question; `base_url` is "" for the provider's own address."""
 
@@ -47,6 +75,13 @@ class LanguageModel(Protocol):
 
     def ask(self, question: Question) -> Reply:
         """Ask exactly once.
+
+        Raises:
+            LanguageModelError: Retryable, Fatal or NoVerdict.
+        """
+
+    def complete(self, prompt: Prompt) -> Completion:
+        """Send any prompt exactly once; whether the text fits the schema is the caller's to check.
 
         Raises:
             LanguageModelError: Retryable, Fatal or NoVerdict.

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from meta_controller.errors import BudgetExceeded
-from meta_controller.language_model import LanguageModel, Question
+from meta_controller.language_model import LanguageModel
 from meta_controller.prices import NANO, Price
 from meta_controller.prompt import PROMPT_VERSION
 
@@ -63,6 +63,15 @@ return 1
 
 
 @dataclass(frozen=True)
+class Purpose:
+    """What a call is for: `work` is "review", or what else asks; tasks and control of a review."""
+
+    work: str
+    control: str = ""
+    task_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Call:
     """A reserved call: its id, what the ledger will say of it, and the most it can cost."""
 
@@ -74,12 +83,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Spend:
-    """A project's sums. `failures` counts failed calls by kind, lost ones among them."""
+    """A project's sums.
+
+    `answered` counts calls that were no review; `failures` failed ones by kind, lost among them.
+    """
 
     usd: float = 0.0
     calls: int = 0
     verdicts: int = 0
     unsure: int = 0
+    answered: int = 0
     cached: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -126,7 +139,7 @@ class Ledger:
 
     def reserve(
         self,
-        question: Question,
+        purpose: Purpose,
         model: LanguageModel,
         price: Price,
         max_tokens: tuple[int, int],
@@ -140,8 +153,9 @@ class Ledger:
         """
         about = {
             "at": self._clock(),
-            "task_ids": question.task_ids,
-            "control": question.control,
+            "work": purpose.work,
+            "task_ids": purpose.task_ids,
+            "control": purpose.control,
             "provider": model.provider,
             "model": model.model,
             "prompt_version": PROMPT_VERSION,
@@ -175,8 +189,9 @@ class Ledger:
     ) -> None:
         """End a call as part of the caller's transaction.
 
-        `outcome` is "verdict", "unsure" or a failure's kind; `tokens` are (in, out); `in_full`
-        charges the whole reservation, for calls of which nobody knows whether they were billed.
+        `outcome` is "verdict", "unsure", "answered" or a failure's kind; `tokens` are (in, out);
+        `in_full` charges the whole reservation, for calls of which nobody knows whether they were
+        billed.
         """
         nano = call.nano_usd if in_full else call.price.nano_usd(*tokens)
         self._close(pipe, call.id, call.about, outcome, tokens, latency_s, nano)
@@ -238,6 +253,7 @@ class Ledger:
             calls=sums.get("calls", 0),
             verdicts=outcomes.pop("verdict", 0),
             unsure=outcomes.pop("unsure", 0),
+            answered=outcomes.pop("answered", 0),
             cached=sums.get("cached", 0),
             tokens_in=sums.get("tokens_in", 0),
             tokens_out=sums.get("tokens_out", 0),

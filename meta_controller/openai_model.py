@@ -1,6 +1,6 @@
 """OpenAI, and every server that speaks its chat completions, behind the `LanguageModel` seam.
 
-One HTTP request per `ask`, no retries of its own. Imports the SDK, so the web process never
+One HTTP request per call, no retries of its own. Imports the SDK, so the web process never
 imports this module.
 """
 
@@ -20,18 +20,18 @@ from openai import (
 )
 from openai.types.chat import ChatCompletion
 
+from meta_controller.chat import ChatModel
 from meta_controller.errors import Fatal, LanguageModelError, from_status
-from meta_controller.language_model import MAX_OUTPUT_TOKENS, TIMEOUT_S, Question, Reply
-from meta_controller.prompt import Prompt, build_prompt
-from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict, to_reply
+from meta_controller.language_model import TIMEOUT_S, Completion, Prompt
+from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict
 
 _STOPPED = {
     "content_filter": ("refusal", "the content filter stepped in"),
-    "length": ("truncated", f"the answer passed {MAX_OUTPUT_TOKENS} tokens"),
+    "length": ("truncated", "the answer is too long"),
 }
 
 
-class OpenAIModel:
+class OpenAIModel(ChatModel):
     """A chat model of OpenAI's or of a compatible server (vLLM, Ollama, DeepSeek, MiniMax)."""
 
     provider = "openai"
@@ -39,22 +39,19 @@ class OpenAIModel:
     def __init__(
         self, model: str, api_key: str, base_url: str = "", timeout_s: float = TIMEOUT_S
     ) -> None:
-        self.model = model
-        self.base_url = base_url
-        self._who = f"{self.provider} {model}"
+        super().__init__(model, base_url)
         # Custom servers may not know json_schema, OpenAI's older models no reasoning effort.
         self._option = Option()
         self._client = OpenAI(
             api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
         )
 
-    def ask(self, question: Question) -> Reply:
-        """Ask exactly once.
+    def complete(self, prompt: Prompt) -> Completion:
+        """Send a prompt exactly once.
 
         Raises:
             LanguageModelError: Retryable, Fatal or NoVerdict.
         """
-        prompt = build_prompt(question)
         with_option = self._option.wanted
         started_s = time.monotonic()
         try:
@@ -68,11 +65,11 @@ class OpenAIModel:
             )
         except OpenAIError as error:
             # "from None": what the provider wrote may quote the key or the text.
-            raise self._option.refused(translate(error, self._who), with_option) from None
+            raise self._option.refused(translate(error, self.who), with_option) from None
         except ValueError:  # a body that is not the JSON it says it is
-            raise broken_reply(self._who) from None
+            raise broken_reply(self.who) from None
         self._option.accepted(with_option)
-        return self._read(question, completion, time.monotonic() - started_s)
+        return self._read(completion, time.monotonic() - started_s)
 
     def _fields(self, prompt: Prompt, with_option: bool) -> dict[str, Any]:
         schema = {"name": "answer", "strict": True, "schema": prompt.schema}
@@ -80,22 +77,21 @@ class OpenAIModel:
         if self.base_url:
             # Compatible servers know max_tokens; OpenAI's reasoning models refuse that name.
             form = strict if with_option else {"type": "json_object"}
-            return {"max_tokens": MAX_OUTPUT_TOKENS, "response_format": form}
-        fields = {"max_completion_tokens": MAX_OUTPUT_TOKENS, "response_format": strict}
+            return {"max_tokens": prompt.max_output_tokens, "response_format": form}
+        fields = {"max_completion_tokens": prompt.max_output_tokens, "response_format": strict}
         return {**fields, "reasoning_effort": "low"} if with_option else fields
 
-    def _read(self, question: Question, completion: ChatCompletion, latency_s: float) -> Reply:
+    def _read(self, completion: ChatCompletion, latency_s: float) -> Completion:
         if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise broken_reply(self._who)
+            raise broken_reply(self.who)
         usage, choice = completion.usage, completion.choices[0]
         tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         kind, why = _STOPPED.get(choice.finish_reason, ("", ""))
         if choice.message.refusal:
             kind, why = "refusal", "the model refused"
         if kind:
-            raise no_verdict(self._who, kind, why, tokens)
-        answer = choice.message.content or ""
-        return to_reply(question, answer, tokens, latency_s, self.model, self._who)
+            raise no_verdict(self.who, kind, why, tokens)
+        return Completion(choice.message.content or "", *tokens, latency_s, self.model)
 
 
 def translate(error: OpenAIError, who: str) -> LanguageModelError:

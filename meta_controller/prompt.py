@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
-from meta_controller.language_model import Question
+from meta_controller.language_model import Prompt, Question
 from specialists.types import Label, LabelSet
 
 UNSURE = "unsure"
@@ -61,21 +60,6 @@ PROMPT_VERSION = hashlib.sha256(
     ).encode()
 ).hexdigest()[:12]
 """Changes with every word above: stored answers to an older wording are not reused."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The static prefix, the sample, and the JSON schema of the answer."""
-
-    system: str = field(repr=False)
-    sample: str = field(repr=False)
-    schema: dict[str, Any] = field(repr=False)
-
-    @property
-    def max_input_tokens(self) -> int:
-        """An upper bound: no tokenizer makes more tokens than bytes; 1,024 for the wrapping."""
-        parts = (self.system, self.sample, json.dumps(self.schema))
-        return sum(len(part.encode()) for part in parts) + 1024
 
 
 def build_prompt(question: Question) -> Prompt:

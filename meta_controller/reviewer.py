@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from redis.client import Pipeline
 
@@ -26,8 +26,8 @@ from meta_controller.errors import (
     NoVerdict,
     Retryable,
 )
-from meta_controller.language_model import MAX_OUTPUT_TOKENS, LanguageModel, Question, Reply
-from meta_controller.ledger import Call, Ledger, Transaction
+from meta_controller.language_model import LanguageModel, Question, Reply
+from meta_controller.ledger import Call, Ledger, Purpose, Transaction
 from meta_controller.prices import Price, price_of
 from meta_controller.prompt import build_prompt
 
@@ -180,11 +180,13 @@ class _Run:
         """Reserve and start one call; False when the budget has no room for it now."""
         question = job.questions[0]
         model = self.reviewer.model
-        max_tokens = (build_prompt(question).max_input_tokens, MAX_OUTPUT_TOKENS)
-        asked = replace(question, task_ids=tuple(i for q in job.questions for i in q.task_ids))
+        prompt = build_prompt(question)
+        max_tokens = (prompt.max_input_tokens, prompt.max_output_tokens)
+        task_ids = tuple(i for q in job.questions for i in q.task_ids)
+        purpose = Purpose("review", question.control, task_ids)
         try:
             call = self.reviewer.ledger.reserve(
-                asked, model, self.reviewer.price, max_tokens, self.name, self.transaction
+                purpose, model, self.reviewer.price, max_tokens, self.name, self.transaction
             )
         except BudgetExceeded as error:
             self.waiting.appendleft(job)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from meta_controller.answers import normalise
 from meta_controller.errors import NoVerdict, SettingsError
-from meta_controller.language_model import Question, Reply
+from meta_controller.language_model import Completion, Prompt, Question, Reply
 from meta_controller.prompt import UNSURE
 
 PREFIX = "Scripted reviewer (no LLM): "
@@ -45,6 +45,14 @@ class ScriptedModel:
                 "invalid answer",
             )
         return Reply(labels, PREFIX + reason, 0, 0, 0.0, self.model)
+
+    def complete(self, prompt: Prompt) -> Completion:
+        """A script knows texts only.
+
+        Raises:
+            NoVerdict: always.
+        """
+        raise NoVerdict("scripted scripted: a script answers texts and nothing else", "rejected")
 
 
 def _read(script: Path) -> dict[str, tuple[tuple[str, ...], str]]:

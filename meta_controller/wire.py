@@ -8,7 +8,7 @@ from __future__ import annotations
 import httpx2
 
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
-from meta_controller.language_model import Question, Reply
+from meta_controller.language_model import Completion, Question, Reply
 from meta_controller.prompt import read_answer
 
 
@@ -66,21 +66,15 @@ def no_verdict(who: str, kind: str, why: str, tokens: tuple[int, int] = (0, 0)) 
     return NoVerdict(text, kind, tokens_in=tokens[0], tokens_out=tokens[1])
 
 
-def to_reply(
-    question: Question,
-    answer: str,
-    tokens: tuple[int, int],
-    latency_s: float,
-    model: str,
-    who: str,
-) -> Reply:
+def to_reply(question: Question, completion: Completion, who: str) -> Reply:
     """Check the model's words and make a reply of them.
 
     Raises:
         NoVerdict: they are no JSON object or name a label outside the project's set.
     """
+    tokens = (completion.tokens_in, completion.tokens_out)
     try:
-        labels, reason = read_answer(question.labels, answer)
+        labels, reason = read_answer(question.labels, completion.text)
     except ValueError as error:
         raise no_verdict(who, "invalid answer", str(error), tokens) from None
-    return Reply(labels, reason, *tokens, latency_s, model)
+    return Reply(labels, reason, *tokens, completion.latency_s, completion.model)

@@ -20,7 +20,7 @@ from meta_controller import reviewer as reviewer_module
 from meta_controller.answers import Answers
 from meta_controller.anthropic_model import AnthropicModel
 from meta_controller.language_model import MAX_OUTPUT_TOKENS, LanguageModel, Question, Reply
-from meta_controller.ledger import Ledger
+from meta_controller.ledger import Ledger, Purpose
 from meta_controller.openai_model import OpenAIModel
 from meta_controller.prices import Price, price_of
 from meta_controller.prompt import build_prompt
@@ -283,7 +283,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 
 def test_a_killed_runs_call_is_charged_at_its_reservation(desk: Desk, provider: Provider) -> None:
     asked = questions(1)
-    desk.ledger.reserve(asked[0], desk.reviewer.model, PRICE, (1000, 1000), "killed")
+    desk.ledger.reserve(Purpose("review"), desk.reviewer.model, PRICE, (1000, 1000), "killed")
     assert desk.ledger.charge_lost(lambda run: run != "killed") == 1
     provider.decide = lambda body: says("positive")
     assert desk.review(asked)[0].kind == "verdict", "it is asked again: nothing was stored"
