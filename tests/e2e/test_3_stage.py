@@ -10,6 +10,11 @@ from test_1_predictions import counts, rows_of, served
 
 from backend.demo.projects import PROJECTS
 
+NOISE = 0.1
+"""The gate promises that no fewer of its held-out verdicts are right. What that does to the demo's
+other 60 texts depends on which verdicts were there when the stage began; one standard error is .06.
+"""
+
 
 def tags_everywhere(demo: Demo) -> set[str]:
     """The tag as Redis, Label Studio's project and our /setup tell it."""
@@ -23,9 +28,11 @@ def tags_everywhere(demo: Demo) -> set[str]:
 def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
     before = served(demo, "sentiment")
     printed = demo.command("demo", "--annotate", "50", timeout_s=900)
+    held = re.search(r"Promoted: (\d+) of (\d+) held-out human verdicts .*, (\d+) \(", printed)
+    assert held and int(held[1]) >= int(held[3]), printed
     accuracies = re.findall(r"accuracy (\d\.\d+)", printed)
     first, last = float(accuracies[0]), float(accuracies[-1])
-    assert last >= first, printed
+    assert last > first - NOISE, printed
     (tag,) = eventually(lambda: len(tags_everywhere(demo)) == 1 and tags_everywhere(demo), 30)
     assert tag != before, printed
     tasks = demo.label_studio.task_ids(demo.record["projects"]["sentiment"])
