@@ -103,7 +103,9 @@ class Settings:
     keep_tags: int = _setting(
         3, "Tags kept for rollback, in the store and in Label Studio (2..50)."
     )
-    fine_tune: str = _setting("lora", "How a stage trains: lora or full.")
+    fine_tune: str = _setting(
+        "lora", "How a stage trains: lora, full, or frozen (full but for the word embeddings)."
+    )
     stage_epochs: int = _setting(3, "Passes of a stage over its samples (1..50).")
     reconcile_every: float = _setting(
         60.0, "Seconds between two comparisons with Label Studio (5..86400); hooks may be lost."
@@ -199,7 +201,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
     "decision_rule": ("value", "paper"),
-    "fine_tune": ("lora", "full"),
+    "fine_tune": ("lora", "full", "frozen"),
     "runtime": (
         "auto",
         "openvino-int8",

@@ -20,3 +20,8 @@ class SpecialistUnavailable(SpecialistError):
     def __init__(self, source: str, why: str, next_step: str) -> None:
         super().__init__(f"{source} is not available: {why}; {next_step}.")
         self.source = source
+        self._told = (source, why, next_step)
+
+    def __reduce__(self) -> tuple[type[SpecialistUnavailable], tuple[str, str, str]]:
+        """Errors are pickled by the arguments of Exception; this one takes three of its own."""
+        return type(self), self._told

@@ -1,6 +1,7 @@
 """Fine-tune one specialist on examples and write it where it can be loaded from.
 
-One loop for both methods: LoRA (small adapters, the default) and full fine-tuning. The loss is
+One loop for all methods: LoRA (small adapters, the default), full fine-tuning, and full but for the
+word embeddings. The loss is
 taken over the project labels that the member knows, through the same projection that turns its
 outputs into votes. Matrix products run in bf16 where the hardware has it, weights and sums stay
 fp32. It knows no pool, gate or version; it writes a folder.
@@ -25,9 +26,10 @@ from specialists.types import LabelSet, SpecialistRef
 from training.weights import open_trainable, write
 
 Progress = Callable[[float, float], None]
+Method = Literal["lora", "full", "frozen"]
 
 # Rates that fit AdamW with warm-up: an adapter's fresh weights bear a larger one.
-_LEARNING_RATES = {"lora": 5e-4, "full": 2e-5}
+_LEARNING_RATES = {"lora": 5e-4, "full": 2e-5, "frozen": 2e-5}
 _WARMUP = 0.1  # share of the steps
 _MAX_NORM = 1.0  # of the gradient
 _WEIGHT_DECAY = 0.01
@@ -48,7 +50,7 @@ class Example:
 class FineTuneParams:
     """How to fine-tune; without a `learning_rate` the method's own is taken."""
 
-    method: Literal["lora", "full"] = "lora"
+    method: Method = "lora"
     epochs: int = 3
     learning_rate: float | None = None
     batch_size: int = 16

@@ -8,34 +8,24 @@ nor how a model is trained, and it serves nothing; its caller promotes or refuse
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 
-from specialists.errors import SpecialistUnavailable
-from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
+from specialists.types import Decision, Verdict
 from training import gate
 from training.card import Card, HeldOutSource
-from training.errors import CheckpointDamaged, NothingToTrain, TrainingError
-from training.fine_tune import Example, FineTuneParams
+from training.course import Course, FineTune, Finished, Member, Progress
+from training.errors import NothingToTrain, TrainingError
+from training.fine_tune import FineTuneParams
 from training.model_store import CommitteeManifest, ModelStore
 from training.plan import Plan, plan
 
-_log = logging.getLogger(__name__)
-
 HUMAN_GATE_MIN = 5  # fewer held-out answers of people say less than the LLM's many
 
-Report = Callable[[float, float], None]
-FineTune = Callable[
-    [SpecialistRef, LabelSet, Path | None, Sequence[Example], Path, FineTuneParams, Report], None
-]
 Evaluate = Callable[[CommitteeManifest, str, Sequence[str]], Sequence[Decision]]
-Progress = Callable[[str, float, float], None]
-Finished = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class StageInput:
 
     `manifest` is the served committee; `fresh` are the pool's effective verdicts by control,
     `earlier` all effective verdicts of earlier stages; `done` maps "control/member" to a checkpoint
-    that a killed run of this stage finished.
+    that a killed run of this stage finished. On several `devices` members train at once.
     """
 
     manifest: CommitteeManifest
@@ -53,6 +43,7 @@ class StageInput:
     params: FineTuneParams
     seed: int
     done: Mapping[str, str] = field(default_factory=dict)
+    devices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -63,15 +54,6 @@ class StageResult:
     manifest: CommitteeManifest
     judgement: gate.Judgement
     card: Card
-
-
-@dataclass(frozen=True)
-class Member:
-    """One specialist to fine-tune, with its control's labels and examples."""
-
-    ref: SpecialistRef
-    labels: LabelSet
-    examples: Sequence[Example] = field(repr=False)
 
 
 def run_stage(
@@ -91,7 +73,9 @@ def run_stage(
     """
     started = time.monotonic()
     plans = _plans(given)
-    checkpoints = _train(given, plans, store, fine_tune, progress, finished)
+    members = _members(given.manifest, plans)
+    course = Course(given.params, store, fine_tune, progress, finished, given.devices)
+    checkpoints = course.train(members, given.done)
     manifest = _next_manifest(given.manifest, checkpoints)
     tag = store.save_committee(manifest)
     judgement, source = _judge(given.manifest, manifest, plans, evaluate)
@@ -101,7 +85,7 @@ def run_stage(
         parent=manifest.parent,
         stage=manifest.stage,
         decision="promoted" if judgement.passed else "refused",
-        reason=judgement.reason + _left_out(given.manifest, plans, checkpoints),
+        reason=judgement.reason + _left_out(members, checkpoints),
         before=judgement.before,
         after=judgement.after,
         held_out=judgement.n,
@@ -141,41 +125,6 @@ def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:
     return homeless + sum(p.dropped for p in plans.values())
 
 
-def _train(
-    given: StageInput,
-    plans: Mapping[str, Plan],
-    store: ModelStore,
-    fine_tune: FineTune,
-    progress: Progress,
-    finished: Finished,
-) -> dict[str, str]:
-    """The new checkpoints by "control/member".
-
-    A member whose model cannot be had is left as it is, as it is left out of the vote; when that
-    is true of all, raises SpecialistUnavailable.
-    """
-    jobs = _members(given.manifest, plans)
-    checkpoints: dict[str, str] = {}
-    unavailable: SpecialistUnavailable | None = None
-    for ready, (key, member) in enumerate(jobs.items()):
-
-        def report(share: float, loss: float, key: str = key, ready: int = ready) -> None:
-            progress(key, (ready + share) / len(jobs), loss)
-
-        checkpoint = given.done.get(key)
-        try:
-            if checkpoint is None or not _whole(store, checkpoint):
-                checkpoint = _checkpoint(member, given.params, store, fine_tune, report)
-                finished(key, checkpoint)
-            checkpoints[key] = checkpoint
-        except SpecialistUnavailable as error:
-            _log.warning("%s: not trained: %s", key, error)
-            unavailable = error
-    if unavailable and not checkpoints:
-        raise unavailable
-    return checkpoints
-
-
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
     """Whom to train, by "control/member"."""
     return {
@@ -186,37 +135,9 @@ def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, 
     }
 
 
-def _left_out(
-    served: CommitteeManifest, plans: Mapping[str, Plan], checkpoints: Mapping[str, str]
-) -> str:
-    left = [key for key in _members(served, plans) if key not in checkpoints]
+def _left_out(members: Iterable[str], checkpoints: Container[str]) -> str:
+    left = [key for key in members if key not in checkpoints]
     return f" Not trained, as it is not available: {', '.join(left)}." if left else ""
-
-
-def _checkpoint(
-    member: Member,
-    params: FineTuneParams,
-    store: ModelStore,
-    fine_tune: FineTune,
-    report: Report,
-) -> str:
-    """Fine-tune one member and store the result."""
-    ref = member.ref
-
-    def fill(out: Path) -> None:
-        folder = store.open(ref.checkpoint) if ref.checkpoint else None
-        fine_tune(ref, member.labels, folder, member.examples, out, params, report)
-
-    return store.write(fill)
-
-
-def _whole(store: ModelStore, checkpoint: str) -> bool:
-    """Whether a killed run's checkpoint is still there to go on from."""
-    try:
-        store.open(checkpoint)
-    except CheckpointDamaged:
-        return False
-    return True
 
 
 def _next_manifest(served: CommitteeManifest, checkpoints: Mapping[str, str]) -> CommitteeManifest:

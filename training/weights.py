@@ -26,9 +26,15 @@ _DROPOUT = 0.0
 
 
 def open_trainable(parts: Parts, method: str) -> Any:
-    """Open a model for training: with a LoRA adapter to continue or to start, or whole."""
-    if method == "full":
+    """Open a model for training: with a LoRA adapter to continue or to start, or whole.
+
+    "frozen" leaves the word embeddings as they are: half of a small model's weights, of which a
+    pool of some hundred texts meets few.
+    """
+    if method != "lora":
         model, _ = open_model(parts)
+        if method == "frozen":
+            model.get_input_embeddings().requires_grad_(False)
         return model
     with warnings.catch_warnings():
         # peft asks transformers for an attribute under its old name.

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from backend.audit import is_audit
-from backend.committees import pick_device
+from backend.committees import train_devices
 from backend.jobs.prepare import project_texts
 from backend.label_config import parse
 from backend.lease import Lease
@@ -34,7 +34,8 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Run one stage over everything that waits in the pool."""
     import torch
 
-    from training.fine_tune import FineTuneParams, fine_tune
+    from training import own_process
+    from training.fine_tune import FineTuneParams, Method, fine_tune
     from training.stage import StageInput, run_stage
 
     if not is_due(wiring, project_id):
@@ -43,6 +44,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)
+    devices = train_devices(wiring.settings.device)
     up_to = int(state["up_to"])
     learnable = _learnable(wiring, project_id, tag)
     fresh, earlier = _split(learnable, pool.waiting_places(up_to))
@@ -51,16 +53,18 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         fresh=fresh,
         earlier=earlier,
         params=FineTuneParams(
-            method="full" if wiring.settings.fine_tune == "full" else "lora",
+            method=cast(Method, wiring.settings.fine_tune),
             epochs=wiring.settings.stage_epochs,
-            device=pick_device(wiring.settings.device),
+            device=devices[0],
         ),
         seed=up_to,
         done=state["done"],
+        devices=devices,
     )
 
     probe = _probe(wiring, project_id)
-    train_one = partial(fine_tune, converted=wiring.settings.models / "converted")
+    alone = fine_tune if len(devices) == 1 else own_process.fine_tune
+    train_one = partial(alone, converted=wiring.settings.models / "converted")
 
     def progress(member: str, share: float, loss: float) -> None:
         desk.set_stage(progress=f"{share:.0%} {member} loss {loss:.3f}")

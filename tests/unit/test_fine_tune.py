@@ -32,6 +32,7 @@ EXAMPLES = [Example(text, ("positive",)) for text in GOOD] + [
 ]
 LORA = FineTuneParams("lora", epochs=30, learning_rate=1e-2, batch_size=4, seed=5)
 FULL = replace(LORA, method="full", learning_rate=3e-3)
+FROZEN = replace(FULL, method="frozen", epochs=60)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def accuracy(ref: SpecialistRef, folder: Path | None) -> float:
     return float((answers == [1] * len(GOOD) + [0] * len(BAD)).mean())
 
 
-@pytest.mark.parametrize("params", [LORA, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("params", [LORA, FULL, FROZEN], ids=["lora", "full", "frozen"])
 def test_a_stage_learns_and_what_it_wrote_is_loaded(
     ref: SpecialistRef, tmp_path: Path, params: FineTuneParams
 ) -> None:
@@ -212,3 +213,15 @@ def test_what_progress_raises_ends_the_training_and_writes_nothing(
     with pytest.raises(LeaseLost):
         fine_tune(ref, LABELS, None, EXAMPLES, tmp_path / "out", LORA, lose)
     assert not (tmp_path / "out").exists()
+
+
+def test_frozen_embeddings_stay_and_the_other_weights_learn(
+    ref: SpecialistRef, tmp_path: Path
+) -> None:
+    fine_tune(ref, LABELS, None, EXAMPLES, tmp_path / "out", FROZEN)
+    before = load_file(Path(ref.source) / "model.safetensors")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert "bert.embeddings.word_embeddings.weight" in same
+    assert "bert.embeddings.position_embeddings.weight" not in same
+    assert "classifier.weight" not in same

@@ -22,12 +22,13 @@ from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.errors import SpecialistUnavailable
 from specialists.types import Decision, Label, LabelSet, SpecialistRef, Verdict, VerdictSource
+from training.course import FineTune
 from training.errors import NothingToTrain, TrainingError
 from training.fine_tune import Example, FineTuneParams, fine_tune
 from training.gate import held_out
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 from training.plan import plan
-from training.stage import Evaluate, FineTune, StageInput, StageResult, run_stage
+from training.stage import Evaluate, StageInput, StageResult, run_stage
 
 LABELS = LabelSet((Label("good"), Label("bad")))
 PARAMS = FineTuneParams(seed=1)
