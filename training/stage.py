@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from specialists.types import Decision, Verdict
-from training import gate
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
 from training.errors import NothingToTrain, TrainingError
 from training.fine_tune import FineTuneParams
+from training.judgement import Judgement, Trial, judge
 from training.model_store import CommitteeManifest, ModelStore
 from training.plan import Plan, plan
 
@@ -52,7 +52,7 @@ class StageResult:
 
     tag: str
     manifest: CommitteeManifest
-    judgement: gate.Judgement
+    judgement: Judgement
     card: Card
 
 
@@ -160,19 +160,19 @@ def _judge(
     new: CommitteeManifest,
     plans: Mapping[str, Plan],
     evaluate: Evaluate,
-) -> tuple[gate.Judgement, HeldOutSource]:
+) -> tuple[Judgement, HeldOutSource]:
     """Ask both committees about the held-out verdicts of all trained controls together."""
     trained = {control: p for control, p in plans.items() if p.examples}
     source = _source(chain.from_iterable(p.held_out for p in trained.values()))
-    before: list[bool] = []
-    after: list[bool] = []
+    trials: list[Trial] = []
     for control, p in trained.items():
         asked = [verdict for verdict in p.held_out if verdict.source == source]
         if asked:
-            before += _right(evaluate, served, control, asked)
-            after += _right(evaluate, new, control, asked)
-    judgement = gate.judge(before, after, source)
-    return judgement, source
+            before = _answers(evaluate, served, control, asked)
+            after = _answers(evaluate, new, control, asked)
+            rows = zip(asked, before, after, strict=True)
+            trials += [Trial(verdict.labels, was, now, verdict.at) for verdict, was, now in rows]
+    return judge(trials, source), source
 
 
 def _source(held_out: Iterable[Verdict]) -> HeldOutSource:
@@ -183,15 +183,14 @@ def _source(held_out: Iterable[Verdict]) -> HeldOutSource:
     return "llm" if counts["llm"] else "none"
 
 
-def _right(
+def _answers(
     evaluate: Evaluate, manifest: CommitteeManifest, control: str, verdicts: Sequence[Verdict]
-) -> list[bool]:
-    """Whether the committee gives each verdict's labels; raises TrainingError on a lost answer."""
+) -> list[tuple[str, ...]]:
+    """What the committee answers to each verdict's text; raises TrainingError on a lost answer."""
     decisions = evaluate(manifest, control, [verdict.text for verdict in verdicts])
     if len(decisions) != len(verdicts):
         raise TrainingError(
             f"{manifest.tag}: asked for {len(verdicts)} decisions, got {len(decisions)}; "
             "the committee must answer every text once."
         )
-    pairs = zip(decisions, verdicts, strict=True)
-    return [set(decision.labels) == set(verdict.labels) for decision, verdict in pairs]
+    return [decision.labels for decision in decisions]
