@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
         configure(settings.log_level if command is _worker else "WARNING")
-        if command in (_status, _doctor, _connect, _prelabel, _train, _rollback):
+        if command in (_status, _doctor, _connect, _prelabel, _train, _rollback, _stages):
             from backend.demo.record import reach_demo
 
             settings = reach_demo(settings)
@@ -109,6 +110,15 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
     one = add("train", _train, "Start a stage now, with what is in the pool.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one = add("stages", _stages, "Show the stages of a project, why each was promoted or refused.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--tag", metavar="TAG", help="show everything about one stage")
+    one.add_argument(
+        "--plots",
+        type=Path,
+        metavar="FOLDER",
+        help="write accuracy, hard share and LLM spend by stage into it, as SVG",
+    )
     one = add("rollback", _rollback, "Serve an earlier tag of a project again.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--to", metavar="TAG", help="a kept tag (default: the one before)")
@@ -210,6 +220,19 @@ def _train(wiring: Wiring, arguments: argparse.Namespace) -> int:
     wiring.queues.wake("train", arguments.project)
     waiting = wiring.pool(arguments.project).waiting()
     _say(f"A stage of project {arguments.project} starts with {waiting} verdicts in the pool.")
+    return 0
+
+
+def _stages(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import stages
+
+    cards = wiring.promotions(arguments.project).history()
+    if not cards:
+        return _fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
+    _say(stages.whole(cards, arguments.tag) if arguments.tag else stages.table(cards))
+    if arguments.plots:
+        written = stages.plot(cards, arguments.plots)
+        _say("\n".join(map(str, written)) or "Nothing to plot: no stage was promoted yet.")
     return 0
 
 

@@ -2,6 +2,7 @@
 
     checkpoints/<16 hex>/       one member's files and checksums.json; named by content
     committees/<tag>.json       which checkpoints form a project's committees; named by content
+    cards/<tag>.json, .md       how a stage's committee came to be; kept when the committee is not
     tmp/                        what is being written; what a killed process left there is swept
 
 Everything is written aside, synced and renamed, so a name either shows whole files or nothing, and
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.types import LabelSet, SpecialistRef
+from training.card import Card
 from training.checksums import Stamp, damaged, seal, stamp, sync, verify
 from training.errors import CheckpointDamaged
 
@@ -95,6 +97,7 @@ class ModelStore:
     def __init__(self, root: Path) -> None:
         self._checkpoints = root / "checkpoints"
         self._committees = root / "committees"
+        self._cards = root / "cards"
         self._tmp = root / "tmp"
         self._verified: dict[str, Stamp] = {}
 
@@ -134,14 +137,15 @@ class ModelStore:
         """Store a manifest whose checkpoints are all here and whole; return its tag."""
         for name in sorted(manifest.checkpoints):
             self.open(name)
-        path = self._committees / f"{manifest.tag}.json"
-        self._committees.mkdir(parents=True, exist_ok=True)
-        with self._aside() as aside:
-            aside.write_bytes(manifest.to_bytes())
-            sync(aside)
-            os.replace(aside, path)
-            sync(self._committees)
+        self._replace(self._committees / f"{manifest.tag}.json", manifest.to_bytes())
         return manifest.tag
+
+    def save_card(self, card: Card) -> Path:
+        """Store a promotion card as JSON and Markdown, over an earlier one; return the latter."""
+        self._replace(self._cards / f"{card.tag}.json", card.to_json().encode())
+        path = self._cards / f"{card.tag}.md"
+        self._replace(path, card.to_markdown().encode())
+        return path
 
     def committee(self, tag: str) -> CommitteeManifest:
         """Read a manifest; raises CheckpointDamaged when it is missing or not what was saved."""
@@ -197,6 +201,15 @@ class ModelStore:
         for path in left:
             _remove(path)
         return len(left)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Write a file whole, whatever was there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._aside() as aside:
+            aside.write_bytes(content)
+            sync(aside)
+            os.replace(aside, path)
+            sync(path.parent)
 
     @contextmanager
     def _aside(self) -> Iterator[Path]:

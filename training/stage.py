@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -95,8 +95,29 @@ def run_stage(
         duration_s=round(time.monotonic() - started, 3),
         method=given.params.method,
         at=time.time(),
+        p_value=judgement.p_value,
+        labels=judgement.labels,
+        learned=dict(sorted(Counter(chain.from_iterable(_learned(trained))).items())),
+        parameters=_parameters(given),
+        checkpoints=checkpoints,
     )
     return StageResult(tag, manifest, judgement, card)
+
+
+def _learned(plans: Iterable[Plan]) -> Iterator[tuple[str, ...]]:
+    """The labels of every example."""
+    return (example.labels for p in plans for example in p.examples)
+
+
+def _parameters(given: StageInput) -> dict[str, float]:
+    """The numbers with which every member was trained."""
+    params = given.params
+    return {
+        "epochs": params.epochs,
+        "learning_rate": params.rate,
+        "batch_size": params.batch_size,
+        "seed": params.seed,
+    }
 
 
 def _plans(given: StageInput) -> dict[str, Plan]:

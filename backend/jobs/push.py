@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from backend.errors import LabelStudioError
@@ -124,7 +125,8 @@ def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: 
         ids = [int(task["id"]) for task in chosen]
         for batch in import_predictions(wiring, project, tag, ids, lease):
             labeled.extend(batch)
-    card = Card(**candidate["card"])
+    card = _counted(wiring, project, Card(**candidate["card"]), labeled)
+    wiring.store.save_card(card)
 
     def switch(pipe: Any) -> None:
         wiring.promotions(project.id).promote(tag, card, pipe)
@@ -139,6 +141,15 @@ def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: 
     logger.info("project %d: %s is served now", project.id, tag)
     if wiring.settings.has_llm:
         wiring.queues.wake("review", project.id)
+
+
+def _counted(wiring: Wiring, project: Project, card: Card, labeled: Sequence[Labeled]) -> Card:
+    """The card with what is known at the promotion only."""
+    from meta_controller.ledger import Ledger
+
+    spend = Ledger(wiring.redis, project.id).spend()
+    hard = sum(bool(one.hard) for one in labeled) / len(labeled) if labeled else None
+    return replace(card, hard_share=hard, llm_usd=spend.usd, llm_calls=spend.calls)
 
 
 def _learn_rule(wiring: Wiring, project: Project, tag: str, lease: Lease) -> None:

@@ -85,6 +85,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         wiring.journal.error("stage", str(error), project_id)
         return str(error)
     card = result.card
+    wiring.store.save_card(card)
 
     def end(pipe: Any) -> None:
         if result.judgement.passed:
