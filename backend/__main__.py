@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
     one = add("train", _train, "Start a stage now, with what is in the pool.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument(
+        "--cancel", action="store_true", help="call the running stage off; its verdicts stay"
+    )
     one = add("stages", _stages, "Show the stages of a project, why each was promoted or refused.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--tag", metavar="TAG", help="show everything about one stage")
@@ -216,7 +219,14 @@ def _doctor(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def _train(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    wiring.projects.desk(arguments.project).set_stage(now=1)
+    desk = wiring.projects.desk(arguments.project)
+    if arguments.cancel:
+        if not desk.stage().get("running"):
+            return _fail(f"No stage of project {arguments.project} runs.")
+        desk.set_stage(cancel=1, now=0)
+        _say(f"The stage of project {arguments.project} ends at its next step; nothing is lost.")
+        return 0
+    desk.set_stage(now=1, cancel=0)
     wiring.queues.wake("train", arguments.project)
     waiting = wiring.pool(arguments.project).waiting()
     _say(f"A stage of project {arguments.project} starts with {waiting} verdicts in the pool.")

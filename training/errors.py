@@ -3,6 +3,7 @@
 TrainingError
 +-- CheckpointDamaged   give up on that folder or file: restore it, or roll back
 +-- NothingToTrain      wait: the pool holds no verdict that a specialist can learn from
++-- StageCancelled      nothing: the next stage learns what this one did not
 +-- TagNotKept          fix the input: choose one of the tags in the message
 """
 
@@ -19,6 +20,10 @@ class CheckpointDamaged(TrainingError):
 
 class NothingToTrain(TrainingError):
     """A stage was started, but none of its verdicts may be trained on."""
+
+
+class StageCancelled(TrainingError):
+    """Somebody called a running stage off; its verdicts stay in the pool."""
 
 
 class TagNotKept(TrainingError):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from backend.audit import is_audit
 from backend.committees import train_devices
@@ -23,11 +24,16 @@ from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.threads import cores
 from specialists.types import Decision, Verdict
-from training.errors import NothingToTrain
+from training.errors import NothingToTrain, StageCancelled
 from training.model_store import CommitteeManifest
 from training.pool import Place
 
+if TYPE_CHECKING:
+    from training.stage import StageInput
+
 logger = logging.getLogger(__name__)
+
+_TELLING = 0.05  # of a stage; less of it says nothing about the rest
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
@@ -35,39 +41,27 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     import torch
 
     from training import own_process
-    from training.fine_tune import FineTuneParams, Method, fine_tune
-    from training.stage import StageInput, run_stage
+    from training.fine_tune import fine_tune
+    from training.stage import run_stage
 
     if not is_due(wiring, project_id):
         return "No stage is due."
     torch.set_num_threads(cores())  # torch counts the machine's, not what a container is given
-    desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
+    desk = wiring.projects.desk(project_id)
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)
-    devices = train_devices(wiring.settings.device)
     up_to = int(state["up_to"])
-    learnable = _learnable(wiring, project_id, tag)
-    fresh, earlier = _split(learnable, pool.waiting_places(up_to))
-    given = StageInput(
-        manifest=wiring.committees.manifest(tag),
-        fresh=fresh,
-        earlier=earlier,
-        params=FineTuneParams(
-            method=cast(Method, wiring.settings.fine_tune),
-            epochs=wiring.settings.stage_epochs,
-            device=devices[0],
-        ),
-        seed=up_to,
-        done=state["done"],
-        devices=devices,
-    )
-
+    given = _given(wiring, project_id, tag, state)
     probe = _probe(wiring, project_id)
-    alone = fine_tune if len(devices) == 1 else own_process.fine_tune
+    alone = fine_tune if len(given.devices) == 1 else own_process.fine_tune
     train_one = partial(alone, converted=wiring.settings.models / "converted")
 
+    clock = _Clock()
+
     def progress(member: str, share: float, loss: float) -> None:
-        desk.set_stage(progress=f"{share:.0%} {member} loss {loss:.3f}")
+        if desk.stage().get("cancel") == "1":
+            raise StageCancelled("Called off; its verdicts wait for the next stage.")
+        desk.set_stage(progress=f"{share:.0%} {member} loss {loss:.3f}{clock.left(share)}")
 
     def finished(member: str, checkpoint: str) -> None:
         state["done"][member] = checkpoint
@@ -80,7 +74,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
 
     try:
         result = run_stage(given, wiring.store, train_one, evaluate, progress, finished)
-    except NothingToTrain as error:
+    except (NothingToTrain, StageCancelled) as error:
         lease.transaction(lambda pipe: _end(desk, pipe, up_to))
         wiring.journal.error("stage", str(error), project_id)
         return str(error)
@@ -98,6 +92,46 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     if result.judgement.passed:
         wiring.queues.wake("push", project_id)
     return card.reason
+
+
+def _given(wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any]) -> StageInput:
+    """What a stage works on: the verdicts up to a number, and how to learn from them."""
+    from training.fine_tune import FineTuneParams, Method
+    from training.stage import StageInput
+
+    up_to, devices = int(state["up_to"]), train_devices(wiring.settings.device)
+    waiting = wiring.pool(project_id).waiting_places(up_to)
+    fresh, earlier = _split(_learnable(wiring, project_id, tag), waiting)
+    return StageInput(
+        manifest=wiring.committees.manifest(tag),
+        fresh=fresh,
+        earlier=earlier,
+        params=FineTuneParams(
+            method=cast(Method, wiring.settings.fine_tune),
+            epochs=wiring.settings.stage_epochs,
+            device=devices[0],
+        ),
+        seed=up_to,
+        done=state["done"],
+        devices=devices,
+    )
+
+
+class _Clock:
+    """How long a stage still takes, by how fast it went so far in this run."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None  # seconds, share done by then
+
+    def left(self, share: float) -> str:
+        """In words, empty while nobody can say."""
+        now_s = time.monotonic()
+        if self._began is None:
+            self._began = (now_s, share)
+        began_s, before = self._began
+        if share - before < _TELLING:
+            return ""
+        return f", {(now_s - began_s) * (1 - share) / (share - before):.0f} s left"
 
 
 def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict]:
@@ -138,7 +172,7 @@ def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str,
 
 
 def _end(desk: Any, pipe: Any, up_to: int) -> None:
-    desk.set_stage(pipe, running="", progress="", now=0, attempted=up_to)
+    desk.set_stage(pipe, running="", progress="", now=0, cancel=0, attempted=up_to)
 
 
 def _split(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -94,6 +95,17 @@ class Machine:
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """POST JSON to the web process."""
         return self.http("POST", path, json=body, **more)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m backend ...` on this machine."""
+        return subprocess.run(
+            [sys.executable, "-m", "backend", *arguments],
+            env=self.environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     def log(self, name: str) -> str:
         """What a program printed."""

@@ -76,6 +76,27 @@ def test_a_stage_whose_worker_was_killed_ends_exactly_once(tmp_path: Path) -> No
         assert state["up_to"] == 18
 
 
+def test_a_stage_that_is_called_off_ends_and_its_verdicts_wait(tmp_path: Path) -> None:
+    with Machine(tmp_path, STAGE_SIZE="12", STAGE_EPOCHS="50", OMP_NUM_THREADS="2") as machine:
+        first = enroll(machine)
+        pool = machine.wiring.pool(PROJECT)
+        for number in range(1, 13):
+            pool.add(verdict(number))
+        machine.start("train", "push", "review")
+        desk = machine.wiring.projects.desk(PROJECT)
+        eventually(lambda: " left" in desk.stage().get("progress", ""), 120, "the stage to train")
+        done = machine.command("train", "--project", str(PROJECT), "--cancel")
+        assert "nothing is lost" in done.stdout, done.stderr
+        eventually(lambda: not desk.stage().get("running"), 60, "the stage to end")
+        time.sleep(3)  # it would start again now
+        assert not desk.stage().get("running") and not desk.stage().get("progress")
+        assert stage_done(machine) == []
+        assert machine.wiring.promotions(PROJECT).served() == first
+        assert len(pool.waiting_places(pool.sequence())) == 12
+        again = machine.command("train", "--project", str(PROJECT), "--cancel")
+        assert (again.returncode, "No stage of project 1 runs." in again.stderr) == (1, True)
+
+
 def sample(number: int, tag: str) -> HardSample:
     return HardSample(
         number, "sentiment", f"Hard text number {number}.", ("positive",), 0.5, "", tag, gain=0.2
