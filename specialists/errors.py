@@ -4,6 +4,8 @@ SpecialistError
 ├── SpecialistUnavailable   fix the id, the network or the file, or leave the member out
 ├── RuntimeUnavailable      set RUNTIME to one that this machine has (runtime.py)
 ├── CannotExport            let torch run it (export.py)
+├── NoIsolation             install bubblewrap: generated code runs in a sandbox or not at all
+├── SandboxError            correct the code, or leave it (sandbox.py)
 └── BatcherError            ask again, or for less (batcher.py)
 """
 
@@ -20,3 +22,17 @@ class SpecialistUnavailable(SpecialistError):
     def __init__(self, source: str, why: str, next_step: str) -> None:
         super().__init__(f"{source} is not available: {why}; {next_step}.")
         self.source = source
+
+
+class NoIsolation(SpecialistError):
+    """Nothing here keeps generated code from this machine; the message says what to install."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"Generated code runs only in a sandbox, and none works here ({why}): "
+            "apt-get install bubblewrap, or use Linux 5.13 or newer with Landlock and seccomp."
+        )
+
+
+class SandboxError(SpecialistError):
+    """Generated code did not do what it should; the message is for whoever corrects it."""
