@@ -50,6 +50,7 @@ class Committee:
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
+        self._told = 0
         self.specialists = (*(one for _, one in members), *([observer] if observer else []))
         self._encodings = _distinct([one.encoding for one in self.specialists])
 
@@ -80,6 +81,11 @@ class Committee:
         seeing = any(isinstance(one, Model) for _, one in members)
         observer = None if seeing else models.embedder(labels)
         return cls(labels, members, problems, observer)
+
+    def new_problems(self) -> list[str]:
+        """The problems that were not given here before."""
+        told, self._told = self._told, len(self.problems)
+        return self.problems[told : self._told]
 
     @property
     def sizes(self) -> dict[int, int]:

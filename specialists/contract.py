@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from specialists.errors import SandboxError
-from specialists.sandbox import Answers
+from specialists.sandbox import Answers, Sandbox
 from specialists.types import LabelSet
 
 Votes = npt.NDArray[np.float64]  # (texts, labels)
@@ -97,15 +98,33 @@ class Report:
 
 
 def examine(
+    code: str,
+    model_dir: Path,
+    labels: LabelSet,
+    texts: Sequence[str],
+    built_in: Callable[[Sequence[str]], BuiltIn],
+) -> Report:
+    """Run a module in the sandbox and test it; `texts` are the project's own, any number.
+
+    Whatever goes wrong is in the report. Raises NoIsolation, and what `built_in` raises.
+    """
+    try:
+        sandbox = Sandbox(code, model_dir)
+    except SandboxError as error:
+        return Report((Check("syntax", False, str(error)),))
+    try:
+        return examine_answers(sandbox.annotate, labels, texts, built_in)
+    finally:
+        sandbox.close()
+
+
+def examine_answers(
     annotate: Annotate,
     labels: LabelSet,
     texts: Sequence[str],
     built_in: Callable[[Sequence[str]], BuiltIn],
 ) -> Report:
-    """Test code by what it answers; `texts` are the project's own, any number.
-
-    Whatever goes wrong is in the report. Raises what `built_in` raises.
-    """
+    """Test whatever annotates by what it answers; as `examine`."""
     probes = list(dict.fromkeys([*texts, *PROBES]))
     test = _Test(annotate, labels, probes)
     checks = [test.form()]
