@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     one = add(
         "codegen",
         _codegen,
-        "Let the LLM write the code of a model that is no plain classifier, and test it in a sandbox.",
+        "Let the LLM write the code of a model that is no plain classifier; it is tested boxed in.",
     )
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--model", required=True, metavar="ID", help="a Hub id or a folder")
