@@ -247,9 +247,9 @@ def _codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def _approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import codegen
+    from backend.approval import approve
 
-    codegen.approve(wiring, arguments.id, arguments.by, _say)
+    approve(wiring.settings, arguments.id, arguments.by, _say)
     return 0
 
 

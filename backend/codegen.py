@@ -1,4 +1,4 @@
-"""`python -m backend codegen` and `approve`: code for a model that the built-in path cannot run.
+"""`python -m backend codegen`: code for a model that the built-in path cannot run.
 
 Joins what writes (`meta_controller/codegen.py`), what tests (`specialists/contract.py`) and what
 keeps (`specialists/generated_store.py`). The code is run by nobody but the sandbox.
@@ -6,9 +6,7 @@ keeps (`specialists/generated_store.py`). The code is run by nobody but the sand
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backend.approval import approve, generated
 from backend.errors import BackendError
 from backend.jobs import lease_name
 from backend.jobs.prepare import project_texts
@@ -24,10 +23,9 @@ from backend.wiring import NotConfigured, Wiring
 from specialists import isolation, threads, weights
 from specialists.contract import BuiltIn, Report, examine, texts_per_s
 from specialists.errors import SpecialistUnavailable
-from specialists.generated_store import APPROVAL, MODULE, Generated, GeneratedStore
+from specialists.generated_store import MODULE, Generated
 from specialists.label_map import match
 from specialists.loading import own_labels
-from specialists.registry import GENERATED_PREFIX
 from specialists.types import LabelSet, SpecialistRef
 
 if TYPE_CHECKING:
@@ -65,30 +63,15 @@ def generate(wiring: Wiring, project_id: int, model: str, control_name: str, say
         report=written.report.to_json(),
         at=time.time(),
     )
-    store = _store(wiring)
+    store = generated(wiring.settings)
     name = store.put(made)
     say(f"{_table(written.report)}\n\nIts author, {made.llm}, notes: {made.notes}\n")
     say(f"The code lies in {store.folder(name) / MODULE}")
     if wiring.settings.codegen_approval == "auto":
-        approve(wiring, name, "CODEGEN_APPROVAL=auto", say)
+        approve(wiring.settings, name, "CODEGEN_APPROVAL=auto", say)
     else:
         say(f"Read it, then let it serve: python -m backend approve {name}")
     return name
-
-
-def approve(wiring: Wiring, name: str, by: str, say: Say) -> None:
-    """Let code serve; `by` is who says so, empty for the user of this process.
-
-    Raises SpecialistUnavailable for an unknown id or code that was changed after its test.
-    """
-    store = _store(wiring)
-    name = name.removeprefix(GENERATED_PREFIX)
-    made = store.approve(name, by or _user())
-    say(
-        f"{name} may serve ({store.folder(name) / APPROVAL} says who approved it): code for "
-        f"{made.model}, labels {', '.join(made.labels.names)}.\n"
-        f"Make it a member of new projects: SPECIALISTS=...,{GENERATED_PREFIX}{name}"
-    )
 
 
 def _write(
@@ -178,17 +161,6 @@ def _control(wiring: Wiring, project_id: int, name: str) -> Control:
             f"{', '.join(controls)}."
         )
     return controls[name]
-
-
-def _store(wiring: Wiring) -> GeneratedStore:
-    return GeneratedStore(wiring.settings.models / "generated")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())
 
 
 def _table(report: Report) -> str:

@@ -115,7 +115,7 @@ class Wiring:
             pick_device(settings.device),
             settings.runtime,
             settings.models / "converted",
-            settings.models / "generated",
+            generated=settings.models / "generated",
         )
 
     @cached_property

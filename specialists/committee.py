@@ -123,9 +123,10 @@ class Committee:
         try:
             return one.forward(batch)
         except SpecialistUnavailable as error:
-            _log.warning("%s", error)
-            if str(error) not in self.problems:
-                self.problems.append(str(error))
+            problem = str(error)
+            _log.warning("%s", problem)
+            if problem not in self.problems:
+                self.problems.append(problem)
             return Evidence(np.full((size, 1, len(self.labels.labels)), np.nan, dtype=np.float32))
 
     def observe(self, texts: Sequence[str]) -> Evidence:

@@ -46,7 +46,7 @@ _FORBIDDEN_ATTRIBUTES = frozenset(
     "UntypedStorage from_buffer frompyfunc system popen spawn fork execv execve "
     "dynamic_module_utils get_class_from_dynamic_module "
     # what runs text as code, or finds attributes by name
-    "eval exec compile jit script export Formatter get_field format_map get_type_hints ForwardRef "
+    "exec compile jit script export Formatter get_field format_map get_type_hints ForwardRef "
     "singledispatch singledispatchmethod attrgetter methodcaller make_dataclass Agent Tool "
     # what leads from an object to the interpreter
     "mro gi_frame gi_code gi_yieldfrom cr_frame cr_code ag_frame ag_code tb_frame tb_next "
