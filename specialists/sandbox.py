@@ -47,7 +47,7 @@ class Sandbox:
         self._code = code
         self._model_dir = model_dir
         self._kind = find()
-        self._limits = limits or Limits()
+        self._limits = limits or _fitting(model_dir)
         self._lock = threading.Lock()
         self._process: SandboxProcess | None = None
         self._failures = 0
@@ -80,6 +80,12 @@ class Sandbox:
             if self._process:
                 self._process.close()
                 self._process = None
+
+
+def _fitting(model_dir: Path) -> Limits:
+    """Room for the libraries, and for a model that is read, converted and run."""
+    weights = sum(path.stat().st_size for path in model_dir.glob("*.safetensors"))
+    return Limits(memory_bytes=3_000_000_000 + 3 * weights)
 
 
 __all__ = ["ALLOWED_IMPORTS", "SIGNATURES", "Answers", "Limits", "Sandbox", "check"]
