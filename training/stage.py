@@ -17,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from specialists.errors import SpecialistUnavailable
+from specialists.registry import GENERATED_PREFIX
 from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
 from training import gate
 from training.card import Card, HeldOutSource
@@ -86,8 +87,8 @@ def run_stage(
 
     `progress(key, share, loss)` hears how much of the stage (0..1) is done while "control/member"
     trains; `finished(key, checkpoint)` hears of each stored checkpoint, so that a killed stage can
-    go on from there. Raises NothingToTrain when no control has an example left, and
-    SpecialistUnavailable when none of the members can be loaded.
+    go on from there. Raises NothingToTrain when no control has an example left or no member
+    learns, and SpecialistUnavailable when none of the members can be loaded.
     """
     started = time.monotonic()
     plans = _plans(given)
@@ -152,9 +153,11 @@ def _train(
     """The new checkpoints by "control/member".
 
     A member whose model cannot be had is left as it is, as it is left out of the vote; when that
-    is true of all, raises SpecialistUnavailable.
+    is true of all, raises SpecialistUnavailable. Raises NothingToTrain when no member learns.
     """
     jobs = _members(given.manifest, plans)
+    if not jobs:
+        raise NothingToTrain("No member can be trained: all of them are generated code.")
     checkpoints: dict[str, str] = {}
     unavailable: SpecialistUnavailable | None = None
     for ready, (key, member) in enumerate(jobs.items()):
@@ -177,12 +180,12 @@ def _train(
 
 
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
-    """Whom to train, by "control/member"."""
+    """Whom to train, by "control/member"; generated code stays as it was approved."""
     return {
         f"{control}/{ref.name}": Member(ref, committee.labels, plans[control].examples)
         for control, committee in served.controls.items()
         for ref in committee.members
-        if plans[control].examples
+        if plans[control].examples and not ref.source.startswith(GENERATED_PREFIX)
     }
 
 
