@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from specialists.errors import SandboxError
-from specialists.sandbox import Answers, Sandbox
+from specialists.sandbox import FORM, Answers, Sandbox
 from specialists.types import LabelSet
 
 Votes = npt.NDArray[np.float64]  # (texts, labels)
@@ -125,10 +125,12 @@ def examine_answers(
     built_in: Callable[[Sequence[str]], BuiltIn],
 ) -> Report:
     """Test whatever annotates by what it answers; as `examine`."""
-    probes = list(dict.fromkeys([*texts, *PROBES]))
+    probes = list(dict.fromkeys([*PROBES, *texts]))
     test = _Test(annotate, labels, probes)
     checks = [test.form()]
     if checks[0].passed:
+        checks.append(test.all_texts())
+    if checks[-1].passed:
         checks += [test.extremes(), test.repetition(), test.batches(), test.order()]
         checks += [test.difference()]
         theirs = built_in(probes)
@@ -148,13 +150,22 @@ class _Test:
         self._votes: Votes = np.empty((0, 0))
 
     def form(self) -> Check:
-        """One result a text, over exactly the labels; keeps the votes for the other checks."""
+        """One result a text, over exactly the labels."""
+
+        def seen() -> tuple[bool, str]:
+            self._ask(PROBES)
+            return True, f"{len(PROBES)} texts answered over {', '.join(self._labels.names)}"
+
+        return _check("form", seen, words=True)
+
+    def all_texts(self) -> Check:
+        """The same of the project's texts; keeps the votes for the other checks."""
 
         def seen() -> tuple[bool, str]:
             self._votes = self._ask(self._probes)
-            return True, f"{len(self._probes)} texts answered over {', '.join(self._labels.names)}"
+            return True, f"{len(self._probes)} texts answered, the project's among them"
 
-        return _check("form", seen)
+        return _check("texts of the project", seen)
 
     def extremes(self) -> Check:
         """Empty and very long texts are answered like others."""
@@ -165,7 +176,7 @@ class _Test:
             self._ask(["", _LONG, "ok"])
             return True, f"empty, blank and {len(_LONG)} characters answered, alone and together"
 
-        return _check("empty and long texts", seen)
+        return _check("empty and long texts", seen, words=True)
 
     def repetition(self) -> Check:
         """The same batch gets the same answer."""
@@ -252,17 +263,20 @@ def _look(row: Mapping[str, float], labels: LabelSet) -> None:
     if set(row) != set(labels.names):
         raise SandboxError(
             f"a result has the labels {sorted(row)[:20]}, it must have exactly "
-            f"{sorted(labels.names)}"
+            f"{sorted(labels.names)}",
+            FORM,
         )
     if not all(0 <= one <= 1 for one in row.values()):
-        raise SandboxError(f"a probability lies outside 0 to 1: {max(row.values(), key=abs):g}")
+        worst = max(row.values(), key=abs)
+        raise SandboxError(f"a probability lies outside 0 to 1: {worst:g}", FORM)
     total = sum(row.values())
     if not labels.multiple and abs(total - 1) > _SUM_TOLERANCE:
-        raise SandboxError(f"the probabilities of a text sum to {total:g}, they must sum to 1")
+        raise SandboxError(f"the probabilities of a text sum to {total:g}, not to 1", FORM)
 
 
-def _check(name: str, seen: Callable[[], tuple[bool, str]]) -> Check:
+def _check(name: str, seen: Callable[[], tuple[bool, str]], *, words: bool = False) -> Check:
+    """Run a check; `words` of the code are told only where it read no text of the project."""
     try:
         return Check(name, *seen())
     except SandboxError as error:
-        return Check(name, False, str(error))
+        return Check(name, False, str(error) if words else error.kind)

@@ -35,4 +35,12 @@ class NoIsolation(SpecialistError):
 
 
 class SandboxError(SpecialistError):
-    """Generated code did not do what it should; the message is for whoever corrects it."""
+    """Generated code did not do what it should.
+
+    The message is for whoever corrects the code and may hold the code's own words, and so what it
+    was given to read; `kind` is ours, and may be logged.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -65,10 +65,11 @@ class GeneratedSpecialist(Specialist):
         try:
             votes = to_votes(self._sandbox.annotate(batch), self._labels)
         except SandboxError as error:
-            why = f"its code failed ({str(error).strip().splitlines()[-1][:200]})"
             raise SpecialistUnavailable(
-                self._source, why, "its votes are missing until it answers again"
-            ) from error
+                self._source,
+                f"its code failed: {error.kind}",
+                "its votes are missing until it answers again",
+            ) from None  # what the code says may hold the texts
         return Evidence(votes.astype(np.float32)[:, None])
 
 

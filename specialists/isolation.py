@@ -112,11 +112,21 @@ def _bubblewrap(model_dir: Path) -> list[str]:
 
 
 def _files(model_dir: Path) -> dict[str, Path]:
-    """A model's files, by the path under which it is opened; the Hub's cache holds links."""
-    return {
+    """A model's files, by the paths under which they are opened.
+
+    The Hub's cache holds links into its own folder; links that lead elsewhere are left out.
+    """
+    real = model_dir.resolve()
+    homes = [real, real.parents[1] / "blobs"] if real.parent.name == "snapshots" else [real]
+    found = {
         str(path): path.resolve()
         for path in sorted(model_dir.rglob("*"))
         if path.is_file() and path.suffix in _MODEL_FILES
+    }
+    return {
+        shown: path
+        for shown, path in found.items()
+        if any(path.is_relative_to(home) for home in homes)
     }
 
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from specialists.errors import SandboxError
 from specialists.isolation import find
-from specialists.sandbox_process import Answers, Limits, SandboxProcess
-from specialists.syntax_check import ALLOWED_IMPORTS, SIGNATURES, check
+from specialists.sandbox_process import FORM, Answers, Limits, SandboxProcess
+from specialists.syntax_check import ALLOWED_IMPORTS, check
 
 _MAX_FAILURES = 3  # in a row; then the code is at fault and not chance
 
@@ -43,7 +43,7 @@ class Sandbox:
         """
         problems = check(code)
         if problems:
-            raise SandboxError("\n".join(problems))
+            raise SandboxError("\n".join(problems), "the syntax check refuses it")
         self._code = code
         self._model_dir = model_dir
         self._kind = find()
@@ -59,7 +59,8 @@ class Sandbox:
         """
         with self._lock:
             if self._failures >= _MAX_FAILURES:
-                raise SandboxError(f"it failed {_MAX_FAILURES} times in a row and is left alone")
+                why = f"it failed {_MAX_FAILURES} times in a row and is left alone"
+                raise SandboxError(why, why)
             try:
                 if self._process is None:
                     self._process = SandboxProcess(
@@ -88,4 +89,4 @@ def _fitting(model_dir: Path) -> Limits:
     return Limits(memory_bytes=3_000_000_000 + 3 * weights)
 
 
-__all__ = ["ALLOWED_IMPORTS", "SIGNATURES", "Answers", "Limits", "Sandbox", "check"]
+__all__ = ["ALLOWED_IMPORTS", "FORM", "Answers", "Limits", "Sandbox"]

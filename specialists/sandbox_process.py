@@ -25,6 +25,12 @@ from specialists.errors import SandboxError
 from specialists.isolation import Isolation
 from specialists.sandbox_worker import LENGTH
 
+# Kinds of SandboxError.
+FORM = "its answer has another form"
+LATE = "it took too long"
+ENDED = "its process ended"
+RAISED = "it raised an error"
+
 _MAX_ANSWER_BYTES = 8_000_000
 _EXIT_S = 10.0  # a killed process is gone at once; this is for a machine that swaps
 
@@ -77,7 +83,7 @@ class SandboxProcess:
         }
         try:
             if self._ask(order, limits.load_s) != {"loaded": True}:
-                raise SandboxError("it answered something else than it was asked")
+                raise SandboxError("it answered something else than it was asked", FORM)
         except SandboxError:
             self.close()
             raise
@@ -92,9 +98,13 @@ class SandboxProcess:
         answer = self._ask({"texts": list(texts)}, self._limits.answer_s)
         found = _answers(answer.get("answers"))
         if found is None:
-            raise self._ended("annotate must return a list of dicts from label to a finite number")
+            raise self._ended(
+                "annotate must return a list of dicts from label to a finite number", FORM
+            )
         if len(found) != len(texts):
-            raise self._ended(f"annotate got {len(texts)} texts and returned {len(found)} results")
+            raise self._ended(
+                f"annotate got {len(texts)} texts and returned {len(found)} results", FORM
+            )
         return found
 
     def close(self) -> None:
@@ -110,18 +120,18 @@ class SandboxProcess:
             self._socket.sendall(LENGTH.pack(len(raw)) + raw)
             (length,) = LENGTH.unpack(self._read(LENGTH.size, until))
             if length > _MAX_ANSWER_BYTES:
-                raise self._ended(f"its answer is larger than {_MAX_ANSWER_BYTES} bytes")
+                raise self._ended(f"its answer is larger than {_MAX_ANSWER_BYTES} bytes", FORM)
             found = json.loads(self._read(length, until))
         except TimeoutError:
-            raise self._ended(f"it took longer than {limit_s:g} s and was stopped") from None
+            raise self._ended(f"it took longer than {limit_s:g} s and was stopped", LATE) from None
         except OSError:
-            raise self._ended("its process ended, perhaps for lack of memory") from None
+            raise self._ended("its process ended, perhaps for lack of memory", ENDED) from None
         except (ValueError, RecursionError):
-            raise self._ended("its answer is no JSON") from None
+            raise self._ended("its answer is no JSON", FORM) from None
         if not isinstance(found, dict):
-            raise self._ended("its answer is no JSON object")
+            raise self._ended("its answer is no JSON object", FORM)
         if "error" in found:
-            raise SandboxError(str(found["error"]))
+            raise SandboxError(str(found["error"]), RAISED)
         return found
 
     def _read(self, length: int, until: float) -> bytes:
@@ -138,9 +148,9 @@ class SandboxProcess:
                 raise TimeoutError
         return b"".join(parts)
 
-    def _ended(self, why: str) -> SandboxError:
+    def _ended(self, why: str, kind: str) -> SandboxError:
         self.close()
-        return SandboxError(why)
+        return SandboxError(why, kind)
 
 
 def _answers(found: Any) -> Answers | None:

@@ -152,16 +152,17 @@ def test_of_a_model_its_data_can_be_read_and_no_code_or_pickle(kind: str, tmp_pa
     blob = tmp_path / "blobs" / "1234"
     blob.parent.mkdir()
     blob.write_text("{}")
-    model = tmp_path / "model"
-    model.mkdir()
+    model = tmp_path / "snapshots" / "main"
+    model.mkdir(parents=True)
     (model / "config.json").symlink_to(blob)  # as the Hub's cache has it
+    (model / "tokenizer.json").symlink_to("/etc/passwd")
     for name in ("modeling.py", "pytorch_model.bin", "vocab.txt"):
         (model / name).write_text("x")
     reads = """
 import os
 def load(model_dir):
     found = {}
-    for name in ("config.json", "vocab.txt", "modeling.py", "pytorch_model.bin"):
+    for name in ("config.json", "vocab.txt", "tokenizer.json", "modeling.py", "pytorch_model.bin"):
         try:
             with open(os.path.join(model_dir, name)) as file:
                 found[name] = float(len(file.read()))
@@ -173,7 +174,13 @@ def annotate(model, texts):
 """
     one = SandboxProcess(reads, model, isolation.find((kind,)), LIMITS)
     assert one.annotate(["a"]) == [
-        {"config.json": 2, "vocab.txt": 1, "modeling.py": -1, "pytorch_model.bin": -1}
+        {
+            "config.json": 2,
+            "vocab.txt": 1,
+            "tokenizer.json": -1,
+            "modeling.py": -1,
+            "pytorch_model.bin": -1,
+        }
     ]
     one.close()
 

@@ -40,12 +40,19 @@ def failed(report: Report) -> list[str]:
 
 
 def test_what_keeps_the_contract_passes_every_check() -> None:
-    votes = np.array([[share(t), 1 - share(t)] for t in ["a text of the project", *PROBES]])
+    votes = np.array([[share(t), 1 - share(t)] for t in [*PROBES, "a text of the project"]])
     report = examine(fair, built_in=BuiltIn(1.0, votes))
     assert report.passed and report.problems == ""
     assert [check.name for check in report.checks] == [
-        *("form", "empty and long texts", "deterministic", "batch size", "order"),
-        *("depends on the text", "speed", "labels of the built-in path"),
+        *(
+            "form",
+            "texts of the project",
+            "empty and long texts",
+            "deterministic",
+            "batch size",
+            "order",
+        ),
+        *("order", "depends on the text", "speed", "labels of the built-in path"),
     ]
     assert all(row["seen"] for row in report.to_json())
 
@@ -66,6 +73,18 @@ def test_answers_of_another_form_end_the_test(answer: dict[str, float], seen: st
     assert seen in report.problems
 
 
+def test_what_the_code_says_of_the_projects_texts_is_not_repeated() -> None:
+    def quoting(texts: Sequence[str]) -> Rows:
+        for text in texts:
+            if "project" in text:
+                raise SandboxError(f"KeyError: {text}", "it raised an error")
+        return fair(texts)
+
+    report = examine(quoting)
+    assert failed(report) == ["texts of the project"]
+    assert report.problems == "texts of the project: it raised an error"
+
+
 def test_independent_labels_need_not_sum_to_one() -> None:
     def annotate(texts: Sequence[str]) -> Rows:
         return [{"yes": share(text), "no": 0.9} for text in texts]
@@ -77,7 +96,7 @@ def test_independent_labels_need_not_sum_to_one() -> None:
 def test_empty_and_long_texts_must_be_answered() -> None:
     def fragile(texts: Sequence[str]) -> Rows:
         if any(len(text) > 1000 for text in texts):
-            raise SandboxError("IndexError: index out of range")
+            raise SandboxError("IndexError: index out of range", "it raised")
         return fair(texts)
 
     report = examine(fragile)
@@ -126,7 +145,7 @@ def test_what_is_much_slower_than_the_built_in_path_is_refused() -> None:
 
 
 def test_another_label_than_the_built_in_path_is_seen() -> None:
-    votes = np.array([[1 - share(t), share(t)] for t in ["a text of the project", *PROBES]])
+    votes = np.array([[1 - share(t), share(t)] for t in [*PROBES, "a text of the project"]])
     report = examine(fair, built_in=BuiltIn(1.0, votes))
     assert failed(report) == ["labels of the built-in path"]
     assert "the same on 0." in report.problems
