@@ -11,6 +11,12 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
 
+# The sandbox of generated code. Where the container may not make namespaces, as under Docker's own
+# profile, Landlock takes its place.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap \
+    && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /app
 
 # torch first and from its own index: the default index may bring gigabytes of CUDA along.

@@ -125,6 +125,17 @@ def _parser() -> argparse.ArgumentParser:
     one = add("rollback", _rollback, "Serve an earlier tag of a project again.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--to", metavar="TAG", help="a kept tag (default: the one before)")
+    one = add(
+        "codegen",
+        _codegen,
+        "Let the LLM write the code of a model that is no plain classifier; it is tested boxed in.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--model", required=True, metavar="ID", help="a Hub id or a folder")
+    one.add_argument("--control", default="", metavar="NAME", help="needed if there are several")
+    one = add("approve", _approve, "Let code that codegen kept serve, after you read it.")
+    one.add_argument("id", metavar="ID")
+    one.add_argument("--by", default="", metavar="NAME", help="who approves (default: you)")
     one = add("worker", _worker, "Run one worker (for containers; run starts them all).")
     one.add_argument("kind", choices=("review", "push", "train"))
     one.add_argument("--burst", action="store_true", help="stop when its queue is empty")
@@ -257,6 +268,21 @@ def _rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
     )
     show_tag(wiring, project, tag)
     _say(f"Project {project.id} serves {tag} again; annotators see it from the next task on.")
+    return 0
+
+
+def _codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import codegen, embedded_redis
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    codegen.generate(wiring, arguments.project, arguments.model, arguments.control, _say)
+    return 0
+
+
+def _approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.approval import approve
+
+    approve(wiring.settings, arguments.id, arguments.by, _say)
     return 0
 
 

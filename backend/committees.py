@@ -198,6 +198,7 @@ class Committees:
             CheckpointDamaged: A checkpoint is missing or does not match its checksums.
         """
         found = self.loaded.get(tag, control)
+        self._tell(tag, found)
         due = self._look_again.get((tag, control))
         if due is not None and time.monotonic() >= due:
             self._renew(tag, control)
@@ -219,13 +220,18 @@ class Committees:
         part = manifest.controls[control]
         folders = self._store.folders(manifest, control)
         committee = Committee.load(part.members, part.labels, folders, self._models)
-        for problem in committee.problems:
-            self._journal.error("specialists", problem, manifest.project_id)
+        self._tell(tag, committee)
         if not self.is_prepared(tag, control):
             self._look_again[tag, control] = time.monotonic() + _LOOK_AGAIN_S
             self._unprepared(manifest.project_id)
         committee.observe([_WARM_UP])
         return committee
+
+    def _tell(self, tag: str, committee: Committee) -> None:
+        """Put what is wrong with members into the journal, each problem once."""
+        for problem in committee.new_problems():
+            project_id = self._store.committee(tag).project_id
+            self._journal.error("specialists", problem, project_id)
 
     def is_prepared(self, tag: str, control: str) -> bool:
         """Whether every member's fastest form here is known. Raises as `committee` does."""

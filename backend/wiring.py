@@ -115,6 +115,7 @@ class Wiring:
             pick_device(settings.device),
             settings.runtime,
             settings.models / "converted",
+            generated=settings.models / "generated",
         )
 
     @cached_property

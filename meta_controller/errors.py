@@ -3,6 +3,7 @@
     MetaControllerError
     ├── SettingsError           fix the settings; nothing was asked
     ├── BudgetExceeded          raise the budget; nothing was asked
+    ├── NoCode                  choose another model or LLM (codegen.py)
     └── LanguageModelError      one attempt failed; `kind` says how
         ├── Retryable           ask again later, not before `retry_after_s`
         ├── Fatal               stop the run: every further question would fail alike

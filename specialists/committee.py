@@ -1,7 +1,7 @@
 """The committee: members that vote on texts.
 
 It knows specialists as things that vote, and rules as things that turn votes into decisions; a
-member that cannot be loaded is left out and told in `problems`.
+member that cannot be loaded is left out, one that fails is not heard; `problems` tells of both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,11 @@ class Committee:
         problems: Sequence[str] = (),
         observer: Specialist | None = None,
     ) -> None:
-        """Join members; `observer` gives features alone, for a committee that has no member."""
+        """Join members; `observer` gives features alone, where no member gives any."""
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
+        self._told = 0
         self.specialists = (*(one for _, one in members), *([observer] if observer else []))
         self._encodings = _distinct([one.encoding for one in self.specialists])
 
@@ -62,9 +64,9 @@ class Committee:
     ) -> Committee:
         """Load what can be loaded; `folders` has the checkpoint folder by member name.
 
-        The reasons of members left out are in `problems`. A committee without members sees texts
-        with the embedded base model, so that it can learn. Without `models` nothing is shared and
-        everything runs in fp32.
+        The reasons of members left out are in `problems`. A committee whose members give no
+        features sees texts with the embedded base model, so that it can learn. Without `models`
+        nothing is shared and everything runs in fp32.
         """
         models = models or Models()
         members: list[tuple[str, Specialist]] = []
@@ -76,8 +78,14 @@ class Committee:
             except SpecialistUnavailable as error:
                 _log.warning("%s: left out of the committee: %s", ref.name, error)
                 problems.append(str(error))
-        observer = None if members else models.embedder(labels)
+        seeing = any(isinstance(one, Model) for _, one in members)
+        observer = None if seeing else models.embedder(labels)
         return cls(labels, members, problems, observer)
+
+    def new_problems(self) -> list[str]:
+        """The problems that were not given here before."""
+        told, self._told = self._told, len(self.problems)
+        return self.problems[told : self._told]
 
     @property
     def sizes(self) -> dict[int, int]:
@@ -103,12 +111,23 @@ class Committee:
             id(encoding): encoding.collate([one.forms[i] for one in batch])
             for i, encoding in enumerate(self._encodings)
         }
-        seen = [one.forward(collated[id(one.encoding)]) for one in self.specialists]
+        seen = [self._hear(one, collated[id(one.encoding)], len(batch)) for one in self.specialists]
         none = np.zeros((len(batch), 0, len(self.labels.labels)), dtype=np.float32)
         return Evidence(
             np.concatenate([none, *(one.votes for one in seen)], axis=1),
             tuple(view for one in seen for view in one.features),
         )
+
+    def _hear(self, one: Specialist, batch: Any, size: int) -> Evidence:
+        """What a member says; one that fails, which only code in a sandbox does, is not heard."""
+        try:
+            return one.forward(batch)
+        except SpecialistUnavailable as error:
+            problem = str(error)
+            _log.warning("%s", problem)
+            if problem not in self.problems:
+                self.problems.append(problem)
+            return Evidence(np.full((size, 1, len(self.labels.labels)), np.nan, dtype=np.float32))
 
     def observe(self, texts: Sequence[str]) -> Evidence:
         """Votes (texts, members, labels), NaN for labels a member does not know, and features."""

@@ -2,7 +2,7 @@
 
 Three kinds of source: `embedded:<name>` (an adapter of this package over the embedded base
 weights), a Hub id, a local folder. A checkpoint folder replaces the published weights: an adapter
-over the same base, or a whole model.
+over the same base, or a whole model. Generated code has no parts (`generated.py` opens it).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from specialists import adapter, weights
 from specialists.encoder import open_tokenizer
 from specialists.errors import SpecialistUnavailable
 from specialists.projection import Projection
-from specialists.registry import EMBEDDED_PREFIX, embedded_labels, member
+from specialists.registry import EMBEDDED_PREFIX, GENERATED_PREFIX, embedded_labels, member
 from specialists.types import LabelSet, SpecialistRef
 
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -63,6 +63,8 @@ def find_parts(source: str, folder: Path | None, converted: Path | None = None) 
 
     Raises SpecialistUnavailable, and ValueError for an adapter trained over other base weights.
     """
+    if source.startswith(GENERATED_PREFIX):
+        raise SpecialistUnavailable(source, "generated code has no weights of ours", "leave it so")
     if folder is not None and not adapter.is_adapter(folder):
         return Parts(folder, published=False)
     if source.startswith(EMBEDDED_PREFIX):

@@ -19,6 +19,8 @@ from weakref import WeakValueDictionary
 from specialists import preparation, weights
 from specialists.encoder import Encoder, encoder_key, open_tokenizer
 from specialists.errors import SpecialistUnavailable
+from specialists.generated import GeneratedSpecialist, open_sandbox
+from specialists.generated_store import GeneratedStore
 from specialists.loading import (
     Parts,
     content,
@@ -28,8 +30,10 @@ from specialists.loading import (
     projection,
     summary,
 )
+from specialists.registry import GENERATED_PREFIX
 from specialists.runtime import Runtime, candidates
 from specialists.runtime_torch import TorchRuntime
+from specialists.sandbox import Sandbox
 from specialists.transformer import Embedder, Specialist, Transformer
 from specialists.types import LabelSet, SpecialistRef
 
@@ -46,19 +50,23 @@ class Models:
         device: str = "cpu",
         runtime: str = "torch-fp32",
         converted: Path | None = None,
+        generated: Path | None = None,
     ) -> None:
         """Use what is prepared in `exports`, None for nothing; `runtime` as in `candidates`.
 
         `converted` keeps safetensors made from the pickles of ids that a user named; without it
-        such ids are refused. Raises RuntimeUnavailable for a runtime that this machine lacks.
+        such ids are refused. `generated` has the code that was written for models. Raises
+        RuntimeUnavailable for a runtime that this machine lacks.
         """
         self._exports = exports
         self._device = device
         self._names = candidates(device, runtime)
         self._converted = converted
+        self._generated = GeneratedStore(generated) if generated else None
         self._lock = threading.Lock()
         self._runtimes: WeakValueDictionary[tuple[str, str | None], Runtime] = WeakValueDictionary()
         self._encoders: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
+        self._sandboxes: WeakValueDictionary[str, Sandbox] = WeakValueDictionary()
 
     def specialist(self, ref: SpecialistRef, labels: LabelSet, folder: Path | None) -> Specialist:
         """Open a specialist as published, or from its verified checkpoint `folder`.
@@ -67,6 +75,8 @@ class Models:
         """
 
         def opened() -> Specialist:
+            if ref.source.startswith(GENERATED_PREFIX) and self._generated:
+                return self._from_code(self._generated, ref.source, labels)
             parts = find_parts(ref.source, folder, self._converted)
             config = open_config(parts)
             project = projection(config, ref, labels)
@@ -149,6 +159,12 @@ class Models:
                 found = TorchRuntime(model(), "fp32", self._device)
             self._runtimes[name, form] = found
             return found
+
+    def _from_code(self, store: GeneratedStore, source: str, labels: LabelSet) -> Specialist:
+        opened, size_bytes = open_sandbox(store, source, labels, self._converted)
+        with self._lock:
+            sandbox = self._sandboxes.setdefault(source, opened)
+        return GeneratedSpecialist(sandbox, source, labels, size_bytes)
 
     def _encoder(self, parts: Parts, config: Any) -> Encoder:
         key = encoder_key(parts.base, config)

@@ -13,6 +13,7 @@ from specialists.label_map import match
 from specialists.types import LabelSet, SpecialistRef
 
 EMBEDDED_PREFIX = "embedded:"
+GENERATED_PREFIX = "generated:"
 
 # Family -> adapter -> its own labels in the order of its outputs.
 EMBEDDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -111,4 +112,4 @@ def _short_name(source: str) -> str:
                 return name
     if source.startswith(EMBEDDED_PREFIX):
         return source.removeprefix(EMBEDDED_PREFIX).partition("-")[2]
-    return PurePath(source).name
+    return PurePath(source).name.replace(GENERATED_PREFIX, "generated-")

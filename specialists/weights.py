@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from functools import cache
 from pathlib import Path
@@ -23,11 +24,14 @@ from safetensors.torch import save_file
 
 from specialists.errors import SpecialistUnavailable
 
+_log = logging.getLogger(__name__)
+
 # sentence-transformers/all-MiniLM-L6-v2, the same file on the Hub and in the PyPI package.
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SAFETENSORS = "model.safetensors"
 _PICKLE = "pytorch_model.bin"
 _CONFIG = "config.json"
+_CARD = "README.md"
 _COMPANIONS = ("*.json", "*.txt", "*.model", "*.codes")  # configs, vocabularies, merges
 # The Hub's own conversion robot; a pull request of that title by anyone else is not trusted.
 _CONVERTER = "SFconvertbot"
@@ -92,6 +96,17 @@ def config(source: str) -> dict[str, Any]:
     except Exception as error:  # the Hub client's errors have no root of their own
         raise _not_fetched(source, error) from error
     return data
+
+
+def card(source: str) -> str:
+    """A published model's card, empty where there is none."""
+    try:
+        local = Path(source)
+        folder = local if local.is_dir() else _snapshot(source, "main", _CARD)
+        return (folder / _CARD).read_text(encoding="utf-8", errors="replace")
+    except Exception as error:  # the Hub client's errors have no root of their own
+        _log.info("%s: no card (%s)", source, type(error).__name__)
+        return ""
 
 
 def _fetch(source: str) -> Path:

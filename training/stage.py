@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
+from specialists.registry import GENERATED_PREFIX
 from specialists.types import Decision, Verdict
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
@@ -68,12 +69,14 @@ def run_stage(
 
     `progress(key, share, loss)` hears how much of the stage (0..1) is done while "control/member"
     trains; `finished(key, checkpoint)` hears of each stored checkpoint, so that a killed stage can
-    go on from there. Raises NothingToTrain when no control has an example left, and
-    SpecialistUnavailable when none of the members can be loaded.
+    go on from there. Raises NothingToTrain when no control has an example left or no member
+    learns, and SpecialistUnavailable when none of the members can be loaded.
     """
     started = time.monotonic()
     plans = _plans(given)
     members = _members(given.manifest, plans)
+    if not members:
+        raise NothingToTrain("No member can be trained: there is none, or all are generated code.")
     course = Course(given.params, store, fine_tune, progress, finished, given.devices)
     checkpoints = course.train(members, given.done)
     manifest = _next_manifest(given.manifest, checkpoints)
@@ -147,12 +150,12 @@ def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:
 
 
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
-    """Whom to train, by "control/member"."""
+    """Whom to train, by "control/member"; generated code stays as it was approved."""
     return {
         f"{control}/{ref.name}": Member(ref, committee.labels, plans[control].examples)
         for control, committee in served.controls.items()
         for ref in committee.members
-        if plans[control].examples
+        if plans[control].examples and not ref.source.startswith(GENERATED_PREFIX)
     }
 
 

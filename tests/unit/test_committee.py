@@ -12,6 +12,7 @@ from tiny_models import publish
 
 from specialists.committee import Committee
 from specialists.decision import PaperRule
+from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
 from specialists.registry import unmatched
 from specialists.transformer import Specialist, Verbatim
@@ -50,6 +51,33 @@ def test_evidence_has_a_vote_and_a_view_of_each_member() -> None:
     seen = committee("good", "bad").observe(["good", "bad", "so"])
     assert seen.votes.argmax(axis=2).tolist() == [[1, 0], [0, 1], [0, 0]]
     assert [view.tolist() for view in seen.features] == [[[1], [0], [0]], [[0], [1], [0]]]
+
+
+class Mute(ByWord):
+    """Votes like others, gives no features, and fails on some texts."""
+
+    def forward(self, texts: Sequence[str]) -> Evidence:
+        if "fail" in texts:
+            raise SpecialistUnavailable("generated:1", "its code failed", "wait")
+        return Evidence(super().forward(texts).votes)
+
+
+def test_a_member_that_fails_is_not_heard_and_told_once() -> None:
+    asked = Committee(LABELS, [("good", ByWord("good")), ("mute", Mute("bad"))])
+    seen = asked.observe(["bad", "good"])
+    assert seen.votes.argmax(axis=2).tolist() == [[0, 1], [1, 0]]
+    assert [view.tolist() for view in seen.features] == [[[0], [1]]]
+    assert asked.new_problems() == []
+    for _ in range(2):
+        seen = asked.observe(["good fail", "fail"])
+        assert np.isnan(seen.votes[:, 1]).all() and np.isfinite(seen.votes[:, 0]).all()
+        assert [view.tolist() for view in seen.features] == [[[1], [0]]]
+    (problem,) = asked.new_problems()
+    assert "its code failed" in problem
+    assert asked.new_problems() == []
+    decision = asked.decide(["good fail", "fail"], PaperRule())[0]
+    assert (decision.labels, decision.hard) == (("positive",), True)
+    assert ValueRule(RuleState.first(2, 2)).decide(seen, asked.names, LABELS)[0].labels
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n\t", "\u2003"])

@@ -308,6 +308,22 @@ def test_a_member_that_is_not_available_stays_as_it_is_and_is_named(world: World
     assert result.card.reason.endswith("not available: sentiment/m1.")
 
 
+def test_generated_code_stays_as_it_is_and_is_not_trained(world: World) -> None:
+    fresh = [verdict(text) for text in texts(False, 8)]
+    served = manifest()
+    code = SpecialistRef("code", "generated:0123456789abcdef", {})
+    (control,) = served.controls.values()
+    mixed = replace(control, members=(*control.members, code))
+    result = world.run(fresh, served=replace(served, controls={"sentiment": mixed}))
+    *others, last = result.manifest.controls["sentiment"].members
+    assert last == code
+    assert all(member.checkpoint for member in others)
+    assert "Not trained" not in result.card.reason
+    alone = replace(served, controls={"sentiment": replace(control, members=(code,))})
+    with pytest.raises(NothingToTrain, match="generated code"):
+        world.run(fresh, served=alone)
+
+
 def test_a_stage_without_any_available_member_fails(world: World) -> None:
     def unavailable(ref: SpecialistRef, *rest: object) -> None:
         raise SpecialistUnavailable(ref.source, "the Hub does not answer", "try again")
