@@ -26,7 +26,7 @@ def train(
     words: int = 8000,
     width: int = 64,
 ) -> tuple[BertForSequenceClassification, BertTokenizer]:
-    """Train on texts whose labels are indices of `own`; the commonest `words` are its vocabulary."""
+    """Train on texts whose labels are indices of `own`; it knows their commonest `words`."""
     torch.manual_seed(seed)
     tokenizer = BertTokenizer(_vocabulary(texts, words), model_max_length=_POSITIONS)
     config = BertConfig(

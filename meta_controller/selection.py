@@ -20,7 +20,7 @@ which says something only where most candidates are good.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -105,17 +105,36 @@ def choose(ballots: Sequence[Ballot], truth: Ints | None, k: int, pool: Pool) ->
 
     Without verdicts the order of the ballots, which is that of the ranking, breaks ties.
     """
-    texts = len(ballots[0].votes) if ballots else 0
     if truth is None:
         members, steps = _by_agreement(ballots, k, pool)
-    else:
-        members, steps = _by_gain(ballots, truth, k, pool)
-    findings = tuple(_finding(i, ballots, members, steps, truth) for i in range(len(ballots)))
-    chosen = tuple(ballots[index].name for index in members)
-    if truth is None or not members:
-        return Choice(chosen, findings, texts)
-    accuracy = float(right(_pooled(ballots, members, pool), truth).mean())
-    return Choice(chosen, findings, texts, accuracy, _expected(ballots, truth, k, pool))
+        return _choice(ballots, members, steps, truth, pool)
+    members, steps = _by_gain(ballots, truth, k, pool)
+    choice = _choice(ballots, members, steps, truth, pool)
+    return replace(choice, expected=_expected(ballots, truth, k, pool)) if members else choice
+
+
+def as_given(ballots: Sequence[Ballot], truth: Ints | None, pool: Pool) -> Choice:
+    """The committee of all ballots, as a person wants it; what is doubted is only said."""
+    steps = {i: _Step(one.doubt or "as the file says") for i, one in enumerate(ballots)}
+    return _choice(ballots, list(steps), steps, truth, pool)
+
+
+def _choice(
+    ballots: Sequence[Ballot],
+    members: Sequence[int],
+    steps: dict[int, _Step],
+    truth: Ints | None,
+    pool: Pool,
+) -> Choice:
+    accuracy = None
+    if truth is not None and members:
+        accuracy = float(right(_pooled(ballots, members, pool), truth).mean())
+    return Choice(
+        members=tuple(ballots[index].name for index in members),
+        findings=tuple(_finding(i, ballots, members, steps, truth) for i in range(len(ballots))),
+        texts=len(ballots[0].votes) if ballots else 0,
+        accuracy=accuracy,
+    )
 
 
 def _by_gain(
@@ -133,7 +152,9 @@ def _by_gain(
         if admitted:
             members.append(best)
     for i in open_:
-        steps[i] = _Step(f"{k} members help more", _gain(ballots, members, i, truth, pool)[1])
+        repeats = _repeated(ballots, members, i, truth)
+        by_accuracy = _gain(ballots, members, i, truth, pool)[1]
+        steps[i] = _Step(repeats or f"{k} others help more", by_accuracy)
     return members, steps
 
 
@@ -148,13 +169,20 @@ def _admission(
     by_score, by_accuracy = gain
     if not members:
         return _Step("the best alone", by_accuracy), True
-    twin = max(members, key=lambda i: _correlation(ballots[i], ballots[tried], truth))
-    if _correlation(ballots[twin], ballots[tried], truth) >= REPEATS:
-        return _Step(f"repeats {ballots[twin].name}: errs on the same texts", by_accuracy), False
+    if repeats := _repeated(ballots, members, tried, truth):
+        return _Step(repeats, by_accuracy), False
     if by_score.mean() <= Z * standard_error(by_score):
         why = f"adds nothing that {len(truth)} texts can tell from chance"
         return _Step(why, by_accuracy), False
     return _Step("helps the others", by_accuracy), True
+
+
+def _repeated(ballots: Sequence[Ballot], members: Sequence[int], tried: int, truth: Ints) -> str:
+    """Which member a candidate only repeats; empty for none."""
+    twin = max(members, key=lambda i: _correlation(ballots[i], ballots[tried], truth))
+    if _correlation(ballots[twin], ballots[tried], truth) < REPEATS:
+        return ""
+    return f"repeats {ballots[twin].name}: errs on the same texts"
 
 
 def _gain(
