@@ -39,12 +39,17 @@ class Sample:
     def rests_on(self) -> str:
         """One sentence on what the measurements rest on."""
         count = len(self.texts)
+        trained = (
+            ""
+            if self.trained
+            else " Trained members were measured as published: they learned from these texts."
+        )
         if self.source == "human":
-            return f"It rests on {count} texts that people answered."
+            return f"It rests on {count} texts that people answered.{trained}"
         if self.source == "llm":
             return (
                 f"It rests on {count} texts with verdicts, the LLM's among them: those are hard "
-                "samples, and as right as the LLM is."
+                f"samples, and as right as the LLM is.{trained}"
             )
         return (
             f"It rests on agreement and confidence over {count} texts only: {self.verdicts} "

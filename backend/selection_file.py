@@ -58,6 +58,8 @@ def read(
         ) from None
     if of_project != project_id:
         raise SelectionFileError(f"{file} is of project {of_project}, not {project_id}.")
+    if not controls:
+        raise SelectionFileError(f"{file} has no control; they are {', '.join(labels)}.")
     strangers = sorted(set(controls) - set(labels))
     if strangers:
         raise SelectionFileError(
