@@ -57,6 +57,9 @@ def select(
         SelectionFileError: The edited file cannot be read.
         LabelStudioError: Label Studio does not answer or refuses the token.
     """
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()  # of config.json after config.json
     try:
         with wiring.lease(f"selection:{project_id}") as lease:
             return _Selection(wiring, project_id, wish, say, lease).run(confirm)

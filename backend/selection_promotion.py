@@ -83,6 +83,7 @@ def _propose(
     project_id = manifest.project_id
     desk, selections = wiring.projects.desk(project_id), wiring.selections(project_id)
     table = {one.control: one.to_json() for one in tables}
+    kept = wiring.promotions(project_id).kept(wiring.settings.keep_tags)
     # Nothing that waits in the pool was learned by these members: it stays there (up_to 0).
     candidate = {"tag": card.tag, "card": asdict(card), "up_to": 0}
     try:
@@ -94,7 +95,7 @@ def _propose(
 
             def write(pipe: Any) -> None:
                 desk.propose(candidate, pipe)
-                selections.keep(card.tag, table, pipe)
+                selections.keep(card.tag, table, kept, pipe)
 
             lease.transaction(write)
     except LeaseHeld:

@@ -12,7 +12,13 @@ from meta_controller.selection import Choice, Finding
 from specialists.types import SpecialistRef
 from training.card import HeldOutSource
 
-_COLUMNS = ("", "id", "params", "downloads", "licence", "labels", "right", "differs", "why")
+_LABELS_CHARS = 36
+_COLUMNS = (
+    *("", "id", "params", "downloads", "licence", "labels"),
+    *("right", "differs", "errs alike", "why"),
+)
+"""Of a candidate: how often it is right alone, how often it says something else than the chosen
+others, and how far its errors and theirs fall on the same texts (1 always, 0 as chance has it)."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,12 @@ def render(table: Table) -> list[str]:
     for one in table.rows:
         lines += _maps(one)
     lines += [f"{name} could not be measured: {why}" for name, why in table.unmeasured.items()]
-    return [*lines, *_sum_up(table)]
+    return [_printable(line) for line in (*lines, *_sum_up(table))]
+
+
+def _printable(line: str) -> str:
+    """What strangers named and an LLM said must not steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _cells(one: Row) -> tuple[str, ...]:
@@ -124,17 +135,18 @@ def _cells(one: Row) -> tuple[str, ...]:
         parameters,
         "-" if one.downloads is None else f"{one.downloads:,}",
         one.licence or "-",
-        ",".join(one.labels[:5]) + (",..." if len(one.labels) > 5 else ""),
+        _short(",".join(one.labels)),
         _percent(one.accuracy),
         _percent(one.disagreement),
+        "-" if one.error_correlation is None else f"{one.error_correlation:.2f}",
         told,
     )
 
 
 def _maps(one: Row) -> list[str]:
-    """The map where rules did not make it, and the one that agrees better with the verdicts."""
+    """The map that is or would be used, and the one that agrees better with the verdicts."""
     lines = []
-    if one.mapped_by != "rules" and one.label_map:
+    if one.label_map and (one.chosen or one.mapped_by != "rules"):
         lines.append(f"  {one.name}: labels mapped by {one.mapped_by}: {_arrows(one.label_map)}")
     if one.better_map:
         lines.append(
@@ -154,6 +166,10 @@ def _sum_up(table: Table) -> list[str]:
     if table.served is not None:
         lines.append(f"The served members are right on {table.served:.1%} of them.")
     return lines
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LABELS_CHARS else f"{text[: _LABELS_CHARS - 3]}..."
 
 
 def _percent(share: float | None) -> str:

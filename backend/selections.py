@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,8 +119,13 @@ class Selections:
         raws = self._redis.hgetall(self._failures(run.id))
         return {str(key): str(why) for key, why in raws.items()}
 
-    def keep(self, tag: str, table: Mapping[str, Any], via: Pipeline) -> None:
-        """Keep the table of a chosen committee beside its tag."""
+    def keep(
+        self, tag: str, table: Mapping[str, Any], others: Collection[str], via: Pipeline
+    ) -> None:
+        """Keep the table of a chosen committee beside its tag, and those of `others`."""
+        old = {str(one) for one in self._redis.hkeys(self._tables)} - {tag, *others}
+        if old:
+            via.hdel(self._tables, *old)
         via.hset(self._tables, tag, json.dumps(table))
 
     def table(self, tag: str) -> dict[str, Any] | None:
