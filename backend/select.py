@@ -111,7 +111,7 @@ class _Selection:
             selection_file.write(file, self._id, tables)
             self._say(f"The table is in {file}. Edit members and label maps there, then:")
             self._say(f"  python -m backend select --project {self._id} --from {file}")
-        if why := self._unservable(tables):
+        if why := unservable(tables, self._wish):
             self._say(why)
             return 1
         if not (self._wish.yes or confirm(f"Serve this committee in project {self._id}?")):
@@ -193,23 +193,26 @@ class _Selection:
             return None
         return float(label_maps.right(pool(np.stack(votes, axis=1)), sample.truth).mean())
 
-    def _unservable(self, tables: Sequence[Table]) -> str:
-        """Why nothing is served, whatever is answered; empty when it may be."""
-        for table in tables:
-            if self._wish.file is not None and table.unmeasured:
-                return "Nothing is served: every member of the file must be there to be measured."
-            if not table.members:
-                return (
-                    f"Control {table.control}: no candidate is worth a vote; nothing is served. "
-                    "The committee goes on as it is and learns from answers."
-                )
-            worse = table.accuracy is not None and table.accuracy < (table.served or 0.0)
-            if worse and self._wish.file is None:
-                return (
-                    f"Control {table.control}: the served members are better on these texts; "
-                    "nothing is served. The file, given with --from, is served as it stands."
-                )
-        return ""
+
+def unservable(tables: Sequence[Table], wish: Wish) -> str:
+    """Why nothing is served, whatever is answered; empty when it may be."""
+    if wish.file is not None:
+        missing = [name for table in tables for name in table.unmeasured]
+        return f"Nothing is served: {missing[0]} could not be measured." if missing else ""
+    for table in tables:
+        why = ""
+        if not table.members:
+            why = "no candidate is worth a vote"
+        elif table.accuracy is not None and table.accuracy < (table.served or 0.0):
+            why = "the served members are better on these texts"
+        elif table.as_published and wish.yes:
+            why = "what the served members learned cannot be weighed here, so --yes is no yes"
+        if why:
+            return (
+                f"Control {table.control}: {why}. Nothing is served; the file, given with "
+                "--from, is served as it stands."
+            )
+    return ""
 
 
 def _look_up(wiring: Wiring, project_id: int) -> tuple[Project, str]:
@@ -273,6 +276,7 @@ def _judged(
         rows=selection_table.ordered(rows, choice),
         texts=choice.texts,
         source=sample.source,
+        as_published=not sample.trained,
         accuracy=choice.accuracy,
         expected=choice.expected,
     )

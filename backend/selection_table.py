@@ -53,7 +53,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The candidates of one control, the chosen ones first, in the order of their admission."""
+    """The candidates of one control, the chosen ones first, in the order of their admission.
+
+    `accuracy` is the chosen members' on the sample, `expected` cross-validated, `served` the served
+    members'; `as_published` says that what those learned in stages was left aside.
+    """
 
     control: str
     rests_on: str
@@ -61,6 +65,7 @@ class Table:
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     texts: int = 0
     source: HeldOutSource = "none"
+    as_published: bool = False
     accuracy: float | None = None
     expected: float | None = None
     served: float | None = None
