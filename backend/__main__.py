@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
         configure(settings.log_level if command is _worker else "WARNING")
-        if command in (_status, _doctor, _connect, _prelabel, _train, _rollback, _stages):
+        if command not in (_run, _down, _demo, _worker, _settings):
             from backend.demo.record import reach_demo
 
             settings = reach_demo(settings)
@@ -97,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         choices=("value", "paper"),
         help="decide this project by it (default: as before, at first DECISION_RULE)",
+    )
+    one = add("select", _select, "Choose a project's specialists by measuring candidates on it.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--k", type=_positive, default=3, help="members at most (default: 3)")
+    one.add_argument("--yes", action="store_true", help="serve what is chosen without asking")
+    one.add_argument("--offline", action="store_true", help="embedded and local models only")
+    one.add_argument(
+        "--from", dest="file", type=Path, metavar="FILE", help="serve the members of an edited file"
     )
     one = add(
         "prelabel",
@@ -201,6 +209,15 @@ def _connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
     embedded_redis.check(wiring.redis, wiring.settings)
     connect(wiring, arguments.project, _say, arguments.rule)
     return 0
+
+
+def _select(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.select import Wish, confirm, select
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    wish = Wish(arguments.k, arguments.yes, arguments.offline, arguments.file)
+    return select(wiring, arguments.project, wish, _say, confirm)
 
 
 def _prelabel(wiring: Wiring, arguments: argparse.Namespace) -> int:

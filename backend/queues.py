@@ -23,6 +23,7 @@ QUEUES = {
     "push": "push",
     "shard": "push",
     "prepare": "push",
+    "select": "push",
     "train": "train",
 }
 KINDS = ("review", "push", "train")

@@ -24,6 +24,7 @@ from backend.lease import Lease
 from backend.projects import Projects
 from backend.queues import Queues
 from backend.rules import Rules
+from backend.selections import Selections
 from backend.settings import Settings
 from backend.votes import Votes
 from training.model_store import ModelStore
@@ -32,6 +33,8 @@ from training.promotions import Promotions
 
 if TYPE_CHECKING:
     from meta_controller.language_model import LanguageModel
+    from meta_controller.ledger import Ledger
+    from meta_controller.prices import Price
     from meta_controller.reviewer import Reviewer
     from specialists.batcher import Batcher
     from specialists.models import Models
@@ -160,6 +163,10 @@ class Wiring:
         """The verdicts of a project."""
         return Pool(self.redis, project_id)
 
+    def selections(self, project_id: int) -> Selections:
+        """What is measured of candidates, and the tables of what was chosen."""
+        return Selections(self.redis, project_id)
+
     def lease(self, name: str) -> Lease:
         """The lease for one unit of work."""
         return Lease(self.redis, name)
@@ -200,15 +207,31 @@ class Wiring:
         )
 
     def reviewer(self, project_id: int, model: LanguageModel) -> Reviewer:
-        """The reviewer of one project's hard samples.
+        """The reviewer of one project's hard samples; raises as `price` does."""
+        from meta_controller.answers import Answers
+        from meta_controller.reviewer import Reviewer
+
+        return Reviewer(
+            model,
+            self.ledger(project_id),
+            Answers(self.redis, project_id),
+            price=self.price(model),
+            concurrency=self.settings.llm_concurrency,
+        )
+
+    def ledger(self, project_id: int) -> Ledger:
+        """The LLM calls of one project."""
+        from meta_controller.ledger import Ledger
+
+        return Ledger(self.redis, project_id, budget_usd=self.settings.llm_budget_usd)
+
+    def price(self, model: LanguageModel) -> Price:
+        """What a call costs.
 
         Raises:
             NotConfigured: A budget is set, but nobody knows what the model costs.
         """
-        from meta_controller.answers import Answers
-        from meta_controller.ledger import Ledger
         from meta_controller.prices import price_of
-        from meta_controller.reviewer import Reviewer
 
         settings = self.settings
         price = price_of(model.provider, model.model, settings.llm_base_url, settings.llm_price)
@@ -217,10 +240,4 @@ class Wiring:
                 f"LLM_BUDGET_USD cannot be kept: the price of {model.model} is unknown; set "
                 "LLM_PRICE to USD per million tokens, input and output, such as 0.15,0.60."
             )
-        return Reviewer(
-            model,
-            Ledger(self.redis, project_id, budget_usd=settings.llm_budget_usd),
-            Answers(self.redis, project_id),
-            price=price,
-            concurrency=settings.llm_concurrency,
-        )
+        return price

@@ -138,7 +138,7 @@ def read_answer(labels: LabelSet, answer: str) -> tuple[tuple[str, ...], str]:
     Raises:
         ValueError: no JSON object, or a label that is not exactly one of the project's.
     """
-    data = _last_object(answer)
+    data = last_object(answer)
     chosen = data.get("labels") if labels.multiple else [data.get("label")]
     if not isinstance(chosen, list):
         raise ValueError("no list of labels")
@@ -150,7 +150,8 @@ def read_answer(labels: LabelSet, answer: str) -> tuple[tuple[str, ...], str]:
     return tuple(name for name in labels.names if name in chosen), reason
 
 
-def _last_object(answer: str) -> dict[str, Any]:
+def last_object(answer: str) -> dict[str, Any]:
+    """The last JSON object in what a model wrote; raises ValueError when there is none."""
     decoder, found, at = json.JSONDecoder(), None, answer.find("{")
     while at >= 0:
         try:

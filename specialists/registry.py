@@ -70,12 +70,18 @@ def default_members(wanted: LabelSet) -> list[SpecialistRef]:
     return max(committees, key=lambda refs: len({n for ref in refs for n in _covered(ref)}))
 
 
+def pinned(source: str) -> tuple[str, str]:
+    """A Hub id and its revision: `org/name@commit` is pinned, `org/name` follows "main"."""
+    hub_id, _, revision = source.partition("@")
+    return hub_id, revision or "main"
+
+
 def member(source: str, wanted: LabelSet, own: Sequence[str]) -> SpecialistRef:
     """Refer to a Hub id, a local folder or an embedded adapter whose own labels are `own`.
 
     Raises SpecialistUnavailable when none of its labels matches one of the project's.
     """
-    label_map = match(own, wanted, model=source)
+    label_map = match(own, wanted, model=pinned(source)[0])
     if not label_map:
         raise SpecialistUnavailable(
             source,
@@ -83,12 +89,12 @@ def member(source: str, wanted: LabelSet, own: Sequence[str]) -> SpecialistRef:
             f"({', '.join(wanted.names)})",
             "name the equivalents in the labels' alias attributes or choose another model",
         )
-    return SpecialistRef(_short_name(source), source, label_map)
+    return SpecialistRef(short_name(source), source, label_map)
 
 
 def unmatched(source: str) -> SpecialistRef:
     """Refer to a source whose labels are matched when it is loaded: no config is read for it."""
-    return SpecialistRef(_short_name(source), source, {})
+    return SpecialistRef(short_name(source), source, {})
 
 
 def _fitting(family: Mapping[str, tuple[str, ...]], wanted: LabelSet) -> list[SpecialistRef]:
@@ -104,12 +110,12 @@ def _covered(ref: SpecialistRef) -> set[str]:
     return set(ref.label_map.values())
 
 
-def _short_name(source: str) -> str:
+def short_name(source: str) -> str:
     """The name under which people see a member: the paper's short one, or the id's last part."""
     for family in PAPER_MEMBERS.values():
         for name, hub_id in family.items():
-            if hub_id == source:
+            if hub_id == pinned(source)[0]:
                 return name
     if source.startswith(EMBEDDED_PREFIX):
         return source.removeprefix(EMBEDDED_PREFIX).partition("-")[2]
-    return PurePath(source).name.replace(GENERATED_PREFIX, "generated-")
+    return PurePath(pinned(source)[0]).name.replace(GENERATED_PREFIX, "generated-")

@@ -23,6 +23,7 @@ from huggingface_hub import HfApi, snapshot_download
 from safetensors.torch import save_file
 
 from specialists.errors import SpecialistUnavailable
+from specialists.registry import pinned
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def config(source: str) -> dict[str, Any]:
     """A published model's config.json, fetched without its weights."""
     try:
         local = Path(source)
-        folder = local if local.is_dir() else _snapshot(source, "main", _CONFIG)
+        folder = local if local.is_dir() else _snapshot(*pinned(source), _CONFIG)
         data: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except Exception as error:  # the Hub client's errors have no root of their own
         raise _not_fetched(source, error) from error
@@ -111,26 +112,27 @@ def card(source: str) -> str:
 
 def _fetch(source: str) -> Path:
     """Take a Hub id's safetensors, else the Hub's conversion of them, else its pickle."""
+    hub_id, revision = pinned(source)
     try:
-        folder = _snapshot(source, "main", *_COMPANIONS, "*.safetensors")
+        folder = _snapshot(hub_id, revision, *_COMPANIONS, "*.safetensors")
         if list(folder.glob("*.safetensors")):
             return folder
-        revision = _conversion(source)
-        if revision is not None:
-            return _snapshot(source, revision, *_COMPANIONS, "*.safetensors")
-        return _snapshot(source, "main", *_COMPANIONS, _PICKLE)
+        conversion = _conversion(hub_id)
+        if conversion is not None:
+            return _snapshot(hub_id, conversion, *_COMPANIONS, "*.safetensors")
+        return _snapshot(hub_id, revision, *_COMPANIONS, _PICKLE)
     except Exception as error:  # the Hub client's errors have no root of their own
         raise _not_fetched(source, error) from error
 
 
-def _snapshot(source: str, revision: str, *patterns: str) -> Path:
+def _snapshot(hub_id: str, revision: str, *patterns: str) -> Path:
     """Fetch files of a Hub model; without network at once from the Hub client's cache."""
-    return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+    return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
 
 
-def _conversion(source: str) -> str | None:
+def _conversion(hub_id: str) -> str | None:
     """The revision of the Hub robot's open conversion, if there is one."""
-    for discussion in HfApi().get_repo_discussions(source, author=_CONVERTER):
+    for discussion in HfApi().get_repo_discussions(hub_id, author=_CONVERTER):
         wanted = discussion.title == _CONVERSION_TITLE and discussion.status == "open"
         if wanted and discussion.author == _CONVERTER:
             return discussion.git_reference

@@ -56,7 +56,7 @@ def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
         if asked.get(row.task_id) != row.text_hash and row.task_id not in llm:
             asked.pop(row.task_id, None)
         said = [v for v in (llm.get(row.task_id), people.get(row.task_id)) if v]
-        if (said or row.task_id in asked) and all(_is_honest(v, since) for v in said):
+        if (said or row.task_id in asked) and all(is_honest(v, since) for v in said):
             rows.append(row)
     if not rows:
         return None
@@ -94,7 +94,7 @@ def _asked(wiring: Wiring, project_id: int, control: str) -> dict[int, bytes]:
     return found
 
 
-def _is_honest(verdict: Verdict, trained_at: float) -> bool:
+def is_honest(verdict: Verdict, trained_at: float) -> bool:
     """Whether the committee cannot have been trained on this verdict."""
     return verdict.at > trained_at or held_out(verdict.text)
 
