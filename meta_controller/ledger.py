@@ -12,14 +12,14 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
 from meta_controller.errors import BudgetExceeded
-from meta_controller.language_model import LanguageModel
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Tokens
 from meta_controller.prices import NANO, Price
 from meta_controller.prompt import PROMPT_VERSION
 
@@ -43,7 +43,7 @@ return 1
 """
 
 # KEYS: backend's spend, inflight, spend, ledger.
-# ARGV: call id, nano-USD, outcome, tokens in, tokens out, entry, entries to keep.
+# ARGV: call id, nano-USD, outcome, entry, entries to keep, tokens: in, out, cached, stored.
 _SETTLE = """
 local held = redis.call('HGET', KEYS[2], ARGV[1])
 if not held then return 0 end
@@ -53,13 +53,17 @@ redis.call('HINCRBY', KEYS[1], 'reserved_nano_usd', string.format('%.0f', 0 - re
 redis.call('HINCRBY', KEYS[1], 'nano_usd', ARGV[2])
 redis.call('HINCRBY', KEYS[3], 'calls', 1)
 redis.call('HINCRBY', KEYS[3], 'nano_usd', ARGV[2])
-redis.call('HINCRBY', KEYS[3], 'tokens_in', ARGV[4])
-redis.call('HINCRBY', KEYS[3], 'tokens_out', ARGV[5])
+redis.call('HINCRBY', KEYS[3], 'tokens_in', ARGV[6])
+redis.call('HINCRBY', KEYS[3], 'tokens_out', ARGV[7])
+redis.call('HINCRBY', KEYS[3], 'tokens_cached', ARGV[8])
+redis.call('HINCRBY', KEYS[3], 'tokens_stored', ARGV[9])
 redis.call('HINCRBY', KEYS[3], 'outcome:' .. ARGV[3], 1)
-redis.call('RPUSH', KEYS[4], ARGV[6])
-redis.call('LTRIM', KEYS[4], -ARGV[7], -1)
+redis.call('RPUSH', KEYS[4], ARGV[4])
+redis.call('LTRIM', KEYS[4], -ARGV[5], -1)
 return 1
 """
+
+_KINDS = ("in", "out", "cached", "stored")  # of tokens, in the order of Tokens' fields
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,7 @@ class Spend:
     unsure: int = 0
     answered: int = 0
     cached: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens: Tokens = NO_TOKENS
     failures: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -142,11 +145,11 @@ class Ledger:
         purpose: Purpose,
         model: LanguageModel,
         price: Price,
-        max_tokens: tuple[int, int],
+        most_tokens: Tokens,
         run: str = "",
         transaction: Transaction | None = None,
     ) -> Call:
-        """Set aside the most a call can cost; `max_tokens` are (in, out), `run` its owner's id.
+        """Set aside the most a call can cost; `run` is its owner's id.
 
         Raises:
             BudgetExceeded: spent, all reservations and this one together pass the budget.
@@ -162,7 +165,7 @@ class Ledger:
             "price_known": price.known,
             "run": run,
         }
-        call = Call(uuid.uuid4().hex, about, price, price.nano_usd(*max_tokens))
+        call = Call(uuid.uuid4().hex, about, price, price.nano_usd(most_tokens))
         budget = -1 if self._budget_usd is None else int(self._budget_usd * NANO)
         keys = (self.backend_spend_key, self.inflight_key)
         held = json.dumps({**about, "nano_usd": call.nano_usd})
@@ -183,17 +186,16 @@ class Ledger:
         pipe: Pipeline,
         call: Call,
         outcome: str,
-        tokens: tuple[int, int],
+        tokens: Tokens,
         latency_s: float,
         in_full: bool = False,
     ) -> None:
         """End a call as part of the caller's transaction.
 
-        `outcome` is "verdict", "unsure", "answered" or a failure's kind; `tokens` are (in, out);
-        `in_full` charges the whole reservation, for calls of which nobody knows whether they were
-        billed.
+        `outcome` is "verdict", "unsure", "answered" or a failure's kind; `in_full` charges the
+        whole reservation, for calls of which nobody knows whether they were billed.
         """
-        nano = call.nano_usd if in_full else call.price.nano_usd(*tokens)
+        nano = call.nano_usd if in_full else call.price.nano_usd(tokens)
         self._close(pipe, call.id, call.about, outcome, tokens, latency_s, nano)
 
     def count_cached(self, pipe: Pipeline, questions: int) -> None:
@@ -209,7 +211,7 @@ class Ledger:
                 continue
             nano = about.pop("nano_usd")
             with self._redis.pipeline() as pipe:
-                self._close(pipe, str(call_id), about, "lost", (0, 0), 0.0, nano)
+                self._close(pipe, str(call_id), about, "lost", NO_TOKENS, 0.0, nano)
                 lost += pipe.execute()[0]
         return lost
 
@@ -219,21 +221,23 @@ class Ledger:
         call_id: str,
         about: Mapping[str, Any],
         outcome: str,
-        tokens: tuple[int, int],
+        tokens: Tokens,
         latency_s: float,
         nano_usd: int,
     ) -> None:
         entry = {
             **about,
             "outcome": outcome,
-            "tokens_in": tokens[0],
-            "tokens_out": tokens[1],
+            "tokens_in": tokens.sent,
+            "tokens_out": tokens.written,
+            "tokens_cached": tokens.cached,
+            "tokens_stored": tokens.stored,
             "latency_s": round(latency_s, 3),
             "usd": nano_usd / NANO,
         }
         keys = (self.backend_spend_key, self.inflight_key, self.spend_key, self.ledger_key)
-        args = (call_id, nano_usd, outcome, *tokens, json.dumps(entry), KEEP_ENTRIES)
-        pipe.eval(_SETTLE, 4, *keys, *args)
+        args = (call_id, nano_usd, outcome, json.dumps(entry), KEEP_ENTRIES)
+        pipe.eval(_SETTLE, 4, *keys, *args, *astuple(tokens))
 
     def entries(self, last: int = 100) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
@@ -255,8 +259,7 @@ class Ledger:
             unsure=outcomes.pop("unsure", 0),
             answered=outcomes.pop("answered", 0),
             cached=sums.get("cached", 0),
-            tokens_in=sums.get("tokens_in", 0),
-            tokens_out=sums.get("tokens_out", 0),
+            tokens=Tokens(*(sums.get(f"tokens_{kind}", 0) for kind in _KINDS)),
             failures=outcomes,
         )
 
