@@ -7,6 +7,7 @@ import threading
 import pytest
 from redis import Redis
 
+from meta_controller.budget import Caps
 from meta_controller.errors import BudgetExceeded
 from meta_controller.language_model import NO_TOKENS, Completion, Prompt, Question, Reply, Tokens
 from meta_controller.ledger import Call, Ledger, Purpose
@@ -52,7 +53,9 @@ def test_a_settled_call_is_an_entry(redis: Redis) -> None:
         "tokens_cached": 60, "tokens_stored": 10, "latency_s": 0.5, "usd": 0.0002,
     }  # fmt: skip
     assert redis.hlen("aa:project:7:inflight") == 0
-    assert redis.hgetall("aa:spend") == {"nano_usd": "200000", "reserved_nano_usd": "0"}
+    assert redis.hgetall("aa:spend") == {
+        "nano_usd": "200000", "reserved_nano_usd": "0", "tokens": "120", "reserved_tokens": "0",
+    }  # fmt: skip
     reserve(ledger)
     held = redis.hvals("aa:project:7:inflight") + redis.lrange("aa:project:7:ledger", 0, -1)
     assert len(held) == 2
@@ -96,7 +99,7 @@ def test_settling_twice_counts_once(redis: Redis) -> None:
 
 
 def test_reservations_of_all_projects_count_against_the_budget(redis: Redis) -> None:
-    here, there = Ledger(redis, 1, budget_usd=0.0125), Ledger(redis, 2, budget_usd=0.0125)
+    here, there = Ledger(redis, 1, caps=Caps(0.0125)), Ledger(redis, 2, caps=Caps(0.0125))
     first = reserve(here)
     reserve(there)
     with pytest.raises(BudgetExceeded, match="0.0125 USD"):
@@ -108,7 +111,7 @@ def test_reservations_of_all_projects_count_against_the_budget(redis: Redis) -> 
 
 
 def test_a_budget_of_nothing_allows_free_calls_only(redis: Redis) -> None:
-    ledger = Ledger(redis, 1, budget_usd=0.0)
+    ledger = Ledger(redis, 1, caps=Caps(0.0))
     with pytest.raises(BudgetExceeded):
         reserve(ledger)
     settle(redis, ledger, ledger.reserve(ASKED, Nobody(), Price(known=True), MAX))
@@ -116,7 +119,7 @@ def test_a_budget_of_nothing_allows_free_calls_only(redis: Redis) -> None:
 
 
 def test_the_budget_holds_when_many_reserve_at_once(redis: Redis) -> None:
-    ledger = Ledger(redis, 1, budget_usd=0.06)
+    ledger = Ledger(redis, 1, caps=Caps(0.06))
     granted: list[Call] = []
 
     def greedy() -> None:

@@ -19,6 +19,7 @@ from redis.client import Pipeline
 from meta_controller import reviewer as reviewer_module
 from meta_controller.answers import Answers
 from meta_controller.anthropic_model import AnthropicModel
+from meta_controller.budget import Caps
 from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Ledger, Purpose
 from meta_controller.openai_model import OpenAIModel
@@ -58,7 +59,7 @@ class Desk:
     def __init__(self, redis: Redis, model: LanguageModel, budget_usd: float | None = None) -> None:
         self.redis = redis
         self.clock = Clock()
-        self.ledger = Ledger(redis, 1, budget_usd)
+        self.ledger = Ledger(redis, 1, Caps(budget_usd))
         self.answers = Answers(redis, 1)
         self.reviewer = self.make(model)
 
