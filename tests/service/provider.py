@@ -50,7 +50,7 @@ class Scene:
     @property
     def told(self) -> bool:
         """Whether the client learns what it is billed."""
-        lost = self.hang_up or self.cut or self.raw is not None or self.delay_s > PATIENCE_S
+        lost = self.hang_up or self.cut or self.raw is not None or self.delay_s >= PATIENCE_S
         return self.bills and not lost
 
     @property
