@@ -6,6 +6,7 @@ Knows no provider, imports no SDK and opens no connection: `providers` makes the
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,14 +18,31 @@ MAX_OUTPUT_TOKENS = 2048
 
 
 @dataclass(frozen=True)
+class Example:
+    """A text with the labels that people gave it."""
+
+    text: str = field(repr=False)
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Question:
-    """One text to label. `task_ids` are carried, not sent; `guideline` is the project's own."""
+    """One text to label; `guideline` and `descriptions` (by label) are the project's own.
+
+    `examples` are shown before the text. Carried, not sent: `task_ids`, the `committee`'s
+    probabilities (labels,), empty where it did not vote, and `draw`, which tells apart the askings
+    of a question that is asked several times.
+    """
 
     control: str
     text: str = field(repr=False)
     labels: LabelSet
     guideline: str = field(default="", repr=False)
     task_ids: tuple[int, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    committee: tuple[float, ...] = ()
+    draw: int = 0
 
 
 @dataclass(frozen=True)
