@@ -12,9 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.errors import BackendError
+
+if TYPE_CHECKING:
+    from meta_controller.budget import Caps
 
 
 class SettingsError(BackendError):
@@ -62,6 +65,9 @@ class Settings:
     memory_mb: float = _setting(
         4000.0, "Megabytes of model weights kept in memory by a process (100..1000000)."
     )
+    llm_mode: str = _setting(
+        "on", "on, or off: no text leaves this machine for an LLM, whatever keys are set."
+    )
     llm_provider: str = _setting(
         "", "anthropic, openai, scripted or none; empty: from the key that is set."
     )
@@ -73,10 +79,21 @@ class Settings:
     llm_budget_usd: float | None = _setting(
         None, "Cap in USD over all projects; empty: no cap. 0 stops asking."
     )
+    llm_budget_day_usd: float | None = _setting(
+        None, "Cap in USD over all projects on one day (UTC); empty: no cap."
+    )
+    llm_budget_project_usd: float | None = _setting(
+        None, "Cap in USD over each project; empty: no cap."
+    )
+    llm_budget_tokens: int | None = _setting(
+        None,
+        "Cap in tokens, sent and written, over all projects; empty: no cap, but 10,000,000 for a"
+        " model whose price is unknown.",
+    )
     llm_price: tuple[float, float] | None = _setting(
         None,
         "USD per million tokens, input and output, as 0.15,0.60; empty: from our dated list. "
-        "A budget needs a known price.",
+        "A budget in USD needs a known price.",
     )
     llm_share: float = _setting(
         0.25, "LLM calls per task at most (0..1); calls that are worth little are not made."
@@ -133,8 +150,22 @@ class Settings:
     @property
     def has_llm(self) -> bool:
         """Whether an LLM is configured to review hard samples."""
+        if self.llm_mode == "off" or self.llm_provider == "none":
+            return False
         named = self.llm_provider or self.anthropic_api_key or self.openai_api_key
-        return self.llm_provider != "none" and bool(named or self.llm_base_url)
+        return bool(named or self.llm_base_url)
+
+    @property
+    def llm_caps(self) -> Caps:
+        """What the LLM may take at most."""
+        from meta_controller.budget import Caps
+
+        return Caps(
+            self.llm_budget_usd,
+            self.llm_budget_day_usd,
+            self.llm_budget_project_usd,
+            self.llm_budget_tokens,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -182,6 +213,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "port": (1, 65535),
     "label_studio_port": (1, 65535),
     "llm_budget_usd": (0, 1e9),
+    "llm_budget_day_usd": (0, 1e9),
+    "llm_budget_project_usd": (0, 1e9),
+    "llm_budget_tokens": (0, 10**15),
     "llm_share": (0, 1),
     "llm_concurrency": (1, 256),
     "llm_timeout_s": (1, 600),
@@ -197,6 +231,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "web_threads": (1, 256),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "llm_mode": ("on", "off"),
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
     "decision_rule": ("value", "paper"),
     "fine_tune": ("lora", "full"),
@@ -230,6 +265,7 @@ def _prices(text: str) -> tuple[float, float]:
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
+    "int | None": (int, "a whole number"),
     "float | None": (float, "a number"),
     "tuple[float, float] | None": (_prices, "two prices such as 0.15,0.60"),
     "Path": (Path, "a path"),

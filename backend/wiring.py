@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ from training.promotions import Promotions
 
 if TYPE_CHECKING:
     from meta_controller.language_model import LanguageModel
+    from meta_controller.ledger import Ledger
+    from meta_controller.prices import Price
     from meta_controller.reviewer import Reviewer
     from specialists.batcher import Batcher
     from specialists.models import Models
@@ -184,10 +187,12 @@ class Wiring:
 
     @cached_property
     def language_model(self) -> LanguageModel | None:
-        """The reviewing LLM, None when none is configured."""
+        """The reviewing LLM, None when none is configured or LLM_MODE is off."""
         from meta_controller.providers import build
 
         settings = self.settings
+        if settings.llm_mode == "off":
+            return None
         return build(
             provider=settings.llm_provider,
             model=settings.llm_model,
@@ -205,21 +210,40 @@ class Wiring:
             NotConfigured: A budget is set, but nobody knows what the model costs.
         """
         from meta_controller.answers import Answers
-        from meta_controller.ledger import Ledger
-        from meta_controller.prices import price_of
         from meta_controller.reviewer import Reviewer
 
-        settings = self.settings
-        price = price_of(model.provider, model.model, settings.llm_base_url, settings.llm_price)
-        if settings.llm_budget_usd is not None and not price.known:
-            raise NotConfigured(
-                f"LLM_BUDGET_USD cannot be kept: the price of {model.model} is unknown; set "
-                "LLM_PRICE to USD per million tokens, input and output, such as 0.15,0.60."
-            )
+        price = self.price(model)
         return Reviewer(
             model,
-            Ledger(self.redis, project_id, budget_usd=settings.llm_budget_usd),
+            self.ledger(project_id, price),
             Answers(self.redis, project_id),
             price=price,
-            concurrency=settings.llm_concurrency,
+            concurrency=self.settings.llm_concurrency,
         )
+
+    def price(self, model: LanguageModel) -> Price:
+        """What a model costs; not `known` where neither LLM_PRICE nor our list tells."""
+        from meta_controller.prices import price_of
+
+        base_url, override = self.settings.llm_base_url, self.settings.llm_price
+        return price_of(model.provider, model.model, base_url, override)
+
+    def ledger(self, project_id: int, price: Price) -> Ledger:
+        """The ledger of a project's calls at a price; an unknown one is bounded in tokens.
+
+        Raises:
+            NotConfigured: A budget in USD is set, but nobody knows what the model costs.
+        """
+        from meta_controller.budget import UNKNOWN_PRICE_TOKENS
+        from meta_controller.ledger import Ledger
+
+        caps = self.settings.llm_caps
+        if not price.known and caps.in_usd:
+            raise NotConfigured(
+                "A budget in USD cannot be kept: the price of the model is unknown; set LLM_PRICE "
+                "to USD per million tokens, input and output, such as 0.15,0.60, or "
+                "LLM_BUDGET_TOKENS instead of the budget in USD."
+            )
+        if not price.known and caps.tokens is None:
+            caps = replace(caps, tokens=UNKNOWN_PRICE_TOKENS)
+        return Ledger(self.redis, project_id, caps)

@@ -141,7 +141,7 @@ def label(running: Backend, samples: Sequence[Sample]) -> Figures:
         "predict_s": round(predicted_s, 2),
         "llm_calls": spend.calls,
         "llm_share": round(spend.calls / len(samples), 4),
-        "tokens": spend.tokens_in + spend.tokens_out,
+        "tokens": spend.tokens.sent + spend.tokens.written,
         "usd": round(spend.usd, 6),
         "usd_llm_only": round(spend.usd / spend.calls * len(samples), 6),
         "times_the_paper": round(PAPER_S * len(samples) / 1000 / seconds, 1),

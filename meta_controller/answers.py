@@ -13,7 +13,7 @@ import unicodedata
 from redis import Redis
 from redis.client import Pipeline
 
-from meta_controller.language_model import LanguageModel, Question, Reply
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Question, Reply
 from meta_controller.prompt import PROMPT_VERSION
 
 
@@ -54,7 +54,7 @@ class Answers:
         if not isinstance(stored, str):
             return None
         data = json.loads(stored)
-        return Reply(tuple(data["labels"]), data["reason"], 0, 0, 0.0, data["model"])
+        return Reply(tuple(data["labels"]), data["reason"], NO_TOKENS, 0.0, data["model"])
 
     def put(self, pipe: Pipeline, answer_key: str, reply: Reply) -> None:
         """Store a reply as part of the caller's transaction."""

@@ -19,6 +19,8 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from meta_controller.language_model import NO_TOKENS, Tokens
+
 
 class MetaControllerError(Exception):
     """The root of this package's errors."""
@@ -35,8 +37,8 @@ class BudgetExceeded(MetaControllerError):
 class LanguageModelError(MetaControllerError):
     """One attempt brought no usable answer.
 
-    `tokens_in` and `tokens_out` are what the provider says it charged; `maybe_billed` is True
-    when nobody can say whether it charged (a timeout, a connection lost half way).
+    `tokens` are what the provider says it charged; `maybe_billed` is True when nobody can say
+    whether it charged (a timeout, a connection lost half way).
     """
 
     def __init__(
@@ -44,15 +46,13 @@ class LanguageModelError(MetaControllerError):
         message: str,
         kind: str,
         *,
-        tokens_in: int = 0,
-        tokens_out: int = 0,
+        tokens: Tokens = NO_TOKENS,
         maybe_billed: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
-        self.tokens_in = tokens_in
-        self.tokens_out = tokens_out
+        self.tokens = tokens
         self.maybe_billed = maybe_billed
         self.retry_after_s = retry_after_s
 

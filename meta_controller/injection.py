@@ -42,7 +42,7 @@ _OVERRIDE = (
     rf"\b[^.!?\n]{{0,20}}\b{_THINGS}",
     rf"(?:ignore|disregard|forget|override|bypass)\b (?:all |any )?(?:of )?(?:the|your|these|my) "
     rf"(?:\w+ )?{_THINGS}\b",
-    rf"(?:ignore|disregard|forget|override) (?:everything|anything|all|whatever)\b[^.!?\n]{{0,30}}"
+    r"(?:ignore|disregard|forget|override) (?:everything|anything|all|whatever)\b[^.!?\n]{0,30}"
     r"\b(?:above|before|told|said so far|were given|instructed)",
     r"(?:do not|don't|stop) (?:follow|obey)(?:ing)? (?:the|your|any)[^.!?\n]{0,20}" + _THINGS,
     r"ignorier\w*[^.!?\n]{0,30}(?:anweisung|regel|befehl|vorgabe|richtlinie)",

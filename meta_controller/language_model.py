@@ -26,6 +26,27 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """What a call took: `sent` in all, and `written` by the model.
+
+    Of those sent, `cached` were read from the provider's prompt cache and `stored` written to it.
+    """
+
+    sent: int = 0
+    written: int = 0
+    cached: int = 0
+    stored: int = 0
+
+    @property
+    def cached_share(self) -> float:
+        """The cache's hit rate: what was read from it, of all that was sent."""
+        return self.cached / self.sent if self.sent else 0.0
+
+
+NO_TOKENS = Tokens()
+
+
+@dataclass(frozen=True)
 class Question:
     """One text to label; `guideline` and `descriptions` (by label) are the project's own.
 
@@ -51,8 +72,7 @@ class Reply:
 
     labels: tuple[str, ...]
     reason: str = field(repr=False)
-    tokens_in: int
-    tokens_out: int
+    tokens: Tokens
     latency_s: float
     model: str
 
@@ -72,14 +92,19 @@ class Prompt:
         parts = (self.system, self.sample, json.dumps(self.schema))
         return sum(len(part.encode()) for part in parts) + 1024
 
+    @property
+    def most_tokens(self) -> Tokens:
+        """An upper bound for one call; storing all that is sent is the dearest way to send it."""
+        sent = self.max_input_tokens
+        return Tokens(sent, self.max_output_tokens, stored=sent)
+
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote to a prompt, unread; `tokens_in` counts cached ones too."""
+    """What a model wrote to a prompt, unread."""
 
     text: str = field(repr=False)
-    tokens_in: int
-    tokens_out: int
+    tokens: Tokens
     latency_s: float
     model: str
 

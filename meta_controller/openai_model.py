@@ -18,11 +18,12 @@ from openai import (
     OpenAI,
     OpenAIError,
 )
+from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion
 
 from meta_controller.chat import ChatModel
 from meta_controller.errors import Fatal, LanguageModelError, from_status
-from meta_controller.language_model import TIMEOUT_S, Completion, Prompt
+from meta_controller.language_model import NO_TOKENS, TIMEOUT_S, Completion, Prompt, Tokens
 from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict
 
 _STOPPED = {
@@ -84,14 +85,22 @@ class OpenAIModel(ChatModel):
     def _read(self, completion: ChatCompletion, latency_s: float) -> Completion:
         if not isinstance(completion, ChatCompletion) or not completion.choices:
             raise broken_reply(self.who)
-        usage, choice = completion.usage, completion.choices[0]
-        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        tokens, choice = _tokens(completion.usage), completion.choices[0]
         kind, why = _STOPPED.get(choice.finish_reason, ("", ""))
         if choice.message.refusal:
             kind, why = "refusal", "the model refused"
         if kind:
             raise no_verdict(self.who, kind, why, tokens)
-        return Completion(choice.message.content or "", *tokens, latency_s, self.model)
+        return Completion(choice.message.content or "", tokens, latency_s, self.model)
+
+
+def _tokens(usage: CompletionUsage | None) -> Tokens:
+    """OpenAI counts what it read from the cache, or wrote to it, among the prompt's tokens."""
+    if usage is None:
+        return NO_TOKENS
+    of = usage.prompt_tokens_details
+    cached, stored = (of.cached_tokens or 0, of.cache_write_tokens or 0) if of else (0, 0)
+    return Tokens(usage.prompt_tokens, usage.completion_tokens, cached, stored)
 
 
 def translate(error: OpenAIError, who: str) -> LanguageModelError:

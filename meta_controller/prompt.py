@@ -221,16 +221,16 @@ def read_object(
     labels: LabelSet, data: Mapping[str, Any], names: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], str]:
     """Read the object that answers one sample; see `read_answer`."""
-    meant = names or {name: name for name in labels.names}
+    meant = names or dict(zip(labels.names, labels.names, strict=True))
     chosen = data.get("labels") if labels.multiple else [data.get("label")]
     if not isinstance(chosen, list):
         raise ValueError("no list of labels")
     if labels.multiple and data.get("unsure") is True or chosen == [unsure_word(labels)]:
         chosen = []
-    if any(not isinstance(label, str) or label not in meant for label in chosen):
+    said = {meant[label] for label in chosen if isinstance(label, str) and label in meant}
+    if len(said) < len({str(label) for label in chosen}):
         raise ValueError("a label outside the project's set")
     reason = " ".join(str(data.get("reason") or "").split())[:REASON_CHARS]
-    said = {meant[label] for label in chosen}
     return tuple(name for name in labels.names if name in said), reason
 
 

@@ -26,7 +26,7 @@ from meta_controller.errors import (
     NoVerdict,
     Retryable,
 )
-from meta_controller.language_model import LanguageModel, Question, Reply
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
 from meta_controller.prices import Price, price_of
 from meta_controller.prompt import build_prompt
@@ -81,9 +81,9 @@ class _Result:
         return "verdict" if self.reply and self.reply.labels else "unsure"
 
     @property
-    def tokens(self) -> tuple[int, int]:
+    def tokens(self) -> Tokens:
         source = self.error or self.reply
-        return (source.tokens_in, source.tokens_out) if source else (0, 0)
+        return source.tokens if source else NO_TOKENS
 
 
 class Reviewer:
@@ -181,12 +181,16 @@ class _Run:
         question = job.questions[0]
         model = self.reviewer.model
         prompt = build_prompt(question)
-        max_tokens = (prompt.max_input_tokens, prompt.max_output_tokens)
         task_ids = tuple(i for q in job.questions for i in q.task_ids)
         purpose = Purpose("review", question.control, task_ids)
         try:
             call = self.reviewer.ledger.reserve(
-                purpose, model, self.reviewer.price, max_tokens, self.name, self.transaction
+                purpose,
+                model,
+                self.reviewer.price,
+                prompt.most_tokens,
+                self.name,
+                self.transaction,
             )
         except BudgetExceeded as error:
             self.waiting.appendleft(job)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import httpx2
 
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
-from meta_controller.language_model import Completion, Question, Reply
+from meta_controller.language_model import NO_TOKENS, Completion, Question, Reply, Tokens
 from meta_controller.prompt import read_answer
 
 
@@ -60,10 +60,10 @@ def broken_reply(who: str) -> Retryable:
     return Retryable(text, "server error", maybe_billed=True)
 
 
-def no_verdict(who: str, kind: str, why: str, tokens: tuple[int, int] = (0, 0)) -> NoVerdict:
-    """An answer that was paid for, `tokens` (in, out), and is none."""
+def no_verdict(who: str, kind: str, why: str, tokens: Tokens = NO_TOKENS) -> NoVerdict:
+    """An answer that was paid for and is none."""
     text = f"{who}: {kind}, {why}: leave the text to people"
-    return NoVerdict(text, kind, tokens_in=tokens[0], tokens_out=tokens[1])
+    return NoVerdict(text, kind, tokens=tokens)
 
 
 def to_reply(question: Question, completion: Completion, who: str) -> Reply:
@@ -72,9 +72,8 @@ def to_reply(question: Question, completion: Completion, who: str) -> Reply:
     Raises:
         NoVerdict: they are no JSON object or name a label outside the project's set.
     """
-    tokens = (completion.tokens_in, completion.tokens_out)
     try:
         labels, reason = read_answer(question.labels, completion.text)
     except ValueError as error:
-        raise no_verdict(who, "invalid answer", str(error), tokens) from None
-    return Reply(labels, reason, *tokens, completion.latency_s, completion.model)
+        raise no_verdict(who, "invalid answer", str(error), completion.tokens) from None
+    return Reply(labels, reason, completion.tokens, completion.latency_s, completion.model)

@@ -44,7 +44,7 @@ Prior = tuple[ValueRule, Array]
 
 
 def paused_key(project_id: int) -> str:
-    """Exists while asking is paused (wrong key, quota or budget used up, provider down)."""
+    """Why asking is paused (wrong key, quota or budget used up, provider down); then it expires."""
     return f"aa:project:{project_id}:review_paused"
 
 
@@ -76,7 +76,7 @@ def _reviewer(wiring: Wiring, project_id: int) -> Reviewer | None:
         return wiring.reviewer(project_id, model) if model is not None else None
     except (SettingsError, NotConfigured) as error:
         wiring.journal.error("review", str(error), project_id)
-        wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
+        wiring.redis.set(paused_key(project_id), str(error), ex=_PAUSE_S)
         return None
 
 
@@ -177,8 +177,9 @@ class _Review:
         """Write down how one sample ended."""
         wiring, project_id = self.wiring, self.project.id
         if outcome.again:
-            wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
-            wiring.journal.error("review", outcome.failure or outcome.kind, project_id)
+            why = outcome.failure or outcome.kind
+            wiring.redis.set(paused_key(project_id), why, ex=_PAUSE_S)
+            wiring.journal.error("review", why, project_id)
             return
         desk, pool, reply = wiring.projects.desk(project_id), wiring.pool(project_id), outcome.reply
         probe = sample.reason == PROBE

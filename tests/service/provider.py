@@ -30,13 +30,15 @@ class Scene:
     message: str = "as scripted"
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
+    cached: int = 0  # of the 100 tokens that each call sends
+    stored: int = 0
     delay_s: float = 0.0
     hang_up: bool = False
 
 
-def says(label: str, reason: str = "because") -> Scene:
+def says(label: str, reason: str = "because", **more: Any) -> Scene:
     """A valid answer."""
-    return Scene(answer=json.dumps({"label": label, "reason": reason}))
+    return Scene(answer=json.dumps({"label": label, "reason": reason}), **more)
 
 
 class Provider:
@@ -132,7 +134,12 @@ def _claude(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
         "content": [{"type": "text", "text": scene.answer}] if scene.answer else [],
         "stop_reason": scene.stop or "end_turn",
         "stop_sequence": None,
-        "usage": {"input_tokens": 100, "output_tokens": 20},
+        "usage": {
+            "input_tokens": 100 - scene.cached - scene.stored,
+            "cache_read_input_tokens": scene.cached,
+            "cache_creation_input_tokens": scene.stored,
+            "output_tokens": 20,
+        },
     }
 
 
@@ -149,5 +156,13 @@ def _openai(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
         "created": 1,
         "model": body["model"],
         "choices": [choice],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "total_tokens": 120,
+            "prompt_tokens_details": {
+                "cached_tokens": scene.cached,
+                "cache_write_tokens": scene.stored,
+            },
+        },
     }

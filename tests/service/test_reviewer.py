@@ -19,7 +19,8 @@ from redis.client import Pipeline
 from meta_controller import reviewer as reviewer_module
 from meta_controller.answers import Answers
 from meta_controller.anthropic_model import AnthropicModel
-from meta_controller.language_model import MAX_OUTPUT_TOKENS, LanguageModel, Question, Reply
+from meta_controller.budget import Caps
+from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Ledger, Purpose
 from meta_controller.openai_model import OpenAIModel
 from meta_controller.prices import Price, price_of
@@ -58,7 +59,7 @@ class Desk:
     def __init__(self, redis: Redis, model: LanguageModel, budget_usd: float | None = None) -> None:
         self.redis = redis
         self.clock = Clock()
-        self.ledger = Ledger(redis, 1, budget_usd)
+        self.ledger = Ledger(redis, 1, Caps(budget_usd))
         self.answers = Answers(redis, 1)
         self.reviewer = self.make(model)
 
@@ -259,7 +260,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 ) -> None:
     provider.decide = lambda body: Scene(answer=says("positive").answer, delay_s=0.01)
     asked, price, call_usd = questions(150), Price(1.0, 0.0, known=True), 0.0001
-    most = price.nano_usd(build_prompt(asked[-1]).max_input_tokens, MAX_OUTPUT_TOKENS) / 1e9
+    most = price.nano_usd(build_prompt(asked[-1]).most_tokens) / 1e9
     budget_usd = 3 * most + 20 * call_usd  # three may fly together at first, one at the end
     desk = Desk(redis, model, budget_usd)
     desk.reviewer.price = price
@@ -283,7 +284,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 
 def test_a_killed_runs_call_is_charged_at_its_reservation(desk: Desk, provider: Provider) -> None:
     asked = questions(1)
-    desk.ledger.reserve(Purpose("review"), desk.reviewer.model, PRICE, (1000, 1000), "killed")
+    desk.ledger.reserve(Purpose("review"), desk.reviewer.model, PRICE, Tokens(1000, 1000), "killed")
     assert desk.ledger.charge_lost(lambda run: run != "killed") == 1
     provider.decide = lambda body: says("positive")
     assert desk.review(asked)[0].kind == "verdict", "it is asked again: nothing was stored"
