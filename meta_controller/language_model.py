@@ -68,23 +68,31 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """A valid answer: labels of the question's set, or none when the model is unsure."""
+    """A valid answer: labels of the question's set, or none when the model is unsure.
+
+    `confidence` (0..1) is how sure the model itself was, where that could be had; not calibrated.
+    """
 
     labels: tuple[str, ...]
     reason: str = field(repr=False)
     tokens: Tokens
     latency_s: float
     model: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One call: the static prefix, what is asked now, and the JSON schema of the answer."""
+    """One call: the static prefix, what is asked now, and the JSON schema of the answer.
+
+    `with_chances` asks for the likelihoods of the answer's tokens, where the provider tells them.
+    """
 
     system: str = field(repr=False)
     sample: str = field(repr=False)
     schema: dict[str, Any] = field(repr=False)
     max_output_tokens: int = MAX_OUTPUT_TOKENS
+    with_chances: bool = False
 
     @property
     def max_input_tokens(self) -> int:
@@ -101,12 +109,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote to a prompt, unread."""
+    """What a model wrote to a prompt, unread.
+
+    `token_logprobs` are (bytes, log-likelihood) of its tokens, where the provider tells them.
+    """
 
     text: str = field(repr=False)
     tokens: Tokens
     latency_s: float
     model: str
+    token_logprobs: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
 
 class LanguageModel(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -40,8 +41,15 @@ _ASK = """\
 Label each of the {count} samples above by itself; none says anything about another. \
 Answer {{"answers": [...]}} with the ids {ids}."""
 
-Answer = tuple[tuple[str, ...], str]
-"""Labels, none for "unsure", and the reason."""
+
+@dataclass(frozen=True)
+class Answer:
+    """Labels, none for "unsure", and the reason; it stood at `place` (0..) among `of` answers."""
+
+    labels: tuple[str, ...]
+    reason: str = field(repr=False)
+    place: int
+    of: int
 
 
 def fits_others(question: Question) -> bool:
@@ -77,33 +85,32 @@ def build_pack(questions: Sequence[Question]) -> Prompt:
         + _ASK.format(count=len(texts), ids=", ".join(ids))
     )
     most = MAX_OUTPUT_TOKENS + _MORE_OUTPUT_TOKENS * (len(texts) - 1)
-    return Prompt(system(first), sample, _schema(first), most)
+    return Prompt(system(first), sample, _schema(first), most, not first.labels.multiple)
 
 
 def read_pack(questions: Sequence[Question], answer: str) -> list[Answer | None]:
     """The answer to each question of a pack, None for those that must be asked by themselves."""
     fence = fence_of("\0".join(sendable(one.text) for one in questions))
-    found: dict[str, list[Any]] = {name: [] for name in _ids(fence, len(questions))}
-    for data in _objects(answer):
-        if data.get("id") in found:
-            found[data["id"]].append(data)
-    return [_read(question, said) for question, said in zip(questions, found.values(), strict=True)]
+    found: dict[str, list[Answer | None]] = {name: [] for name in _ids(fence, len(questions))}
+    said = _answers(answer)
+    for place, data in enumerate(said):
+        echoed = data.get("id") if isinstance(data, dict) else None
+        if isinstance(echoed, str) and echoed in found:
+            found[echoed].append(_read(questions[0], data, place, len(said)))
+    return [answers[0] if len(answers) == 1 else None for answers in found.values()]
 
 
-def _objects(answer: str) -> list[Mapping[str, Any]]:
+def _answers(answer: str) -> list[Any]:
     try:
         said = last_object(answer).get("answers")
     except ValueError:
         return []
-    found = said if isinstance(said, list) else []
-    return [one for one in found if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    return said if isinstance(said, list) else []
 
 
-def _read(question: Question, said: Sequence[Mapping[str, Any]]) -> Answer | None:
-    if len(said) != 1:
-        return None
+def _read(question: Question, data: Mapping[str, Any], place: int, of: int) -> Answer | None:
     try:
-        return read_object(question.labels, said[0])
+        return Answer(*read_object(question.labels, data), place, of)
     except ValueError:
         return None
 

@@ -84,7 +84,12 @@ def build_prompt(question: Question) -> Prompt:
     sample = _SAMPLE.format(fence=fence_of(text), text=text, aliases=told)
     # Under aliases no example may name a label.
     shown = "" if names else write_examples(question.labels, question.examples)
-    return Prompt(system(question), shown + sample, answer_schema(question.labels, names))
+    return Prompt(
+        system(question),
+        shown + sample,
+        answer_schema(question.labels, names),
+        with_chances=not question.labels.multiple,
+    )
 
 
 def system(question: Question) -> str:
