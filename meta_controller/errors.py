@@ -69,8 +69,12 @@ class NoVerdict(LanguageModelError):
     """Refusal, invalid or truncated answer, rejected request."""
 
 
+SUSPICIOUS = "suspicious"
+"""The kind of a question that was not asked: its text looks like an attack on the model."""
+
 NO_VERDICT_KINDS = frozenset(
     {"refusal", "invalid answer", "truncated", "too large", "rejected", "internal error"}
+    | {SUSPICIOUS}
 )
 """The kinds of NoVerdict: asking the same question again would end alike."""
 

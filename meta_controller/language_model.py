@@ -6,6 +6,7 @@ Knows no provider, imports no SDK and opens no connection: `providers` makes the
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +15,14 @@ from specialists.types import LabelSet
 TIMEOUT_S = 60.0
 MAX_OUTPUT_TOKENS = 2048
 """An answer takes about 40 tokens; the rest is room for models that think before they answer."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text with the labels that people gave it."""
+
+    text: str = field(repr=False)
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,34 +48,51 @@ NO_TOKENS = Tokens()
 
 @dataclass(frozen=True)
 class Question:
-    """One text to label. `task_ids` are carried, not sent; `guideline` is the project's own."""
+    """One text to label; `guideline` and `descriptions` (by label) are the project's own.
+
+    `examples` are shown before the text. Carried, not sent: `task_ids`, the `committee`'s
+    probabilities (labels,), empty where it did not vote, and `draw`, which tells apart the askings
+    of a question that is asked several times.
+    """
 
     control: str
     text: str = field(repr=False)
     labels: LabelSet
     guideline: str = field(default="", repr=False)
     task_ids: tuple[int, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    committee: tuple[float, ...] = ()
+    draw: int = 0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A valid answer: labels of the question's set, or none when the model is unsure."""
+    """A valid answer: labels of the question's set, or none when the model is unsure.
+
+    `confidence` (0..1) is how sure the model itself was, where that could be had; not calibrated.
+    """
 
     labels: tuple[str, ...]
     reason: str = field(repr=False)
     tokens: Tokens
     latency_s: float
     model: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One call: the static prefix, what is asked now, and the JSON schema of the answer."""
+    """One call: the static prefix, what is asked now, and the JSON schema of the answer.
+
+    `with_chances` asks for the likelihoods of the answer's tokens, where the provider tells them.
+    """
 
     system: str = field(repr=False)
     sample: str = field(repr=False)
     schema: dict[str, Any] = field(repr=False)
     max_output_tokens: int = MAX_OUTPUT_TOKENS
+    with_chances: bool = False
 
     @property
     def max_input_tokens(self) -> int:
@@ -83,12 +109,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote to a prompt, unread."""
+    """What a model wrote to a prompt, unread.
+
+    `token_logprobs` are (bytes, log-likelihood) of its tokens, where the provider tells them.
+    """
 
     text: str = field(repr=False)
     tokens: Tokens
     latency_s: float
     model: str
+    token_logprobs: tuple[tuple[int, float], ...] = field(default=(), repr=False)
 
 
 class LanguageModel(Protocol):

@@ -84,7 +84,9 @@ class Call:
 class Spend:
     """A project's sums.
 
-    `answered` counts calls that were no review; `failures` failed ones by kind, lost among them.
+    `verdicts` and `unsure` count questions, several of which may share a call; `answered` calls
+    that were no review; `failures` failed calls by kind, lost ones among them; `redacted` what was
+    taken out of texts before they were sent.
     """
 
     usd: float = 0.0
@@ -95,6 +97,7 @@ class Spend:
     cached: int = 0
     tokens: Tokens = NO_TOKENS
     failures: Mapping[str, int] = field(default_factory=dict)
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Ledger:
@@ -211,6 +214,16 @@ class Ledger:
         """Give back what was set aside for a call that was never made; no entry tells of it."""
         self._close(pipe, call, 0, 0, "", "", KEEP_ENTRIES, *astuple(NO_TOKENS))
 
+    def count_more(self, pipe: Pipeline, outcomes: Mapping[str, int]) -> None:
+        """Count the answers of a call about several questions beyond the one of its outcome."""
+        for outcome, questions in outcomes.items():
+            pipe.hincrby(self.budget.project_key, f"outcome:{outcome}", questions)
+
+    def count_redacted(self, pipe: Pipeline, found: Mapping[str, int]) -> None:
+        """Count what was taken out of texts before they were sent, by kind."""
+        for kind, times in found.items():
+            pipe.hincrby(self.budget.project_key, f"redacted:{kind}", times)
+
     def count_cached(self, pipe: Pipeline, questions: int) -> None:
         """Count questions that needed no call of their own."""
         pipe.hincrby(self.budget.project_key, "cached", questions)
@@ -240,11 +253,7 @@ class Ledger:
         """The project's sums."""
         rows = self._redis.hgetall(self.budget.project_key)
         sums = {str(name): int(n) for name, n in rows.items()}
-        outcomes = {
-            name.removeprefix("outcome:"): n
-            for name, n in sums.items()
-            if name.startswith("outcome:")
-        }
+        outcomes = _of_kind(sums, "outcome:")
         return Spend(
             usd=sums.get("nano_usd", 0) / NANO,
             calls=sums.get("calls", 0),
@@ -254,6 +263,7 @@ class Ledger:
             cached=sums.get("cached", 0),
             tokens=Tokens(*(sums.get(f"tokens_{kind}", 0) for kind in _KINDS)),
             failures=outcomes,
+            redacted=_of_kind(sums, "redacted:"),
         )
 
     def backend_usd(self) -> float:
@@ -265,6 +275,10 @@ class Ledger:
         with self._redis.pipeline() as pipe:
             write(pipe)
             pipe.execute()
+
+
+def _of_kind(sums: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in sums.items() if name.startswith(prefix)}
 
 
 def _call(call_id: str, row: dict[str, Any]) -> Call:

@@ -20,6 +20,7 @@ from openai import (
 )
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletion
+from openai.types.chat.chat_completion import Choice
 
 from meta_controller.chat import ChatModel
 from meta_controller.errors import Fatal, LanguageModelError, from_status
@@ -43,6 +44,8 @@ class OpenAIModel(ChatModel):
         super().__init__(model, base_url)
         # Custom servers may not know json_schema, OpenAI's older models no reasoning effort.
         self._option = Option()
+        # Reasoning models and some servers tell no likelihoods.
+        self._logprobs = Option()
         self._client = OpenAI(
             api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
         )
@@ -54,6 +57,7 @@ class OpenAIModel(ChatModel):
             LanguageModelError: Retryable, Fatal or NoVerdict.
         """
         with_option = self._option.wanted
+        with_logprobs = prompt.with_chances and self._logprobs.wanted
         started_s = time.monotonic()
         try:
             completion = self._client.chat.completions.create(
@@ -62,24 +66,33 @@ class OpenAIModel(ChatModel):
                     {"role": "system", "content": prompt.system},
                     {"role": "user", "content": prompt.sample},
                 ],
-                **self._fields(prompt, with_option),
+                **self._fields(prompt, with_option, with_logprobs),
             )
         except OpenAIError as error:
             # "from None": what the provider wrote may quote the key or the text.
-            raise self._option.refused(translate(error, self.who), with_option) from None
+            sent = [(self._option, with_option), (self._logprobs, with_logprobs)]
+            if "logprob" in str(error):
+                sent.reverse()
+            failure = translate(error, self.who)
+            for option, was_sent in sent:  # the first that can be to blame is
+                failure = option.refused(failure, was_sent)
+            raise failure from None
         except ValueError:  # a body that is not the JSON it says it is
             raise broken_reply(self.who) from None
         self._option.accepted(with_option)
+        self._logprobs.accepted(with_logprobs)
         return self._read(completion, time.monotonic() - started_s)
 
-    def _fields(self, prompt: Prompt, with_option: bool) -> dict[str, Any]:
+    def _fields(self, prompt: Prompt, with_option: bool, with_logprobs: bool) -> dict[str, Any]:
+        fields: dict[str, Any] = {"logprobs": True} if with_logprobs else {}
         schema = {"name": "answer", "strict": True, "schema": prompt.schema}
         strict = {"type": "json_schema", "json_schema": schema}
         if self.base_url:
             # Compatible servers know max_tokens; OpenAI's reasoning models refuse that name.
             form = strict if with_option else {"type": "json_object"}
-            return {"max_tokens": prompt.max_output_tokens, "response_format": form}
-        fields = {"max_completion_tokens": prompt.max_output_tokens, "response_format": strict}
+            return {**fields, "max_tokens": prompt.max_output_tokens, "response_format": form}
+        fields["max_completion_tokens"] = prompt.max_output_tokens
+        fields["response_format"] = strict
         return {**fields, "reasoning_effort": "low"} if with_option else fields
 
     def _read(self, completion: ChatCompletion, latency_s: float) -> Completion:
@@ -91,7 +104,8 @@ class OpenAIModel(ChatModel):
             kind, why = "refusal", "the model refused"
         if kind:
             raise no_verdict(self.who, kind, why, tokens)
-        return Completion(choice.message.content or "", tokens, latency_s, self.model)
+        text = choice.message.content or ""
+        return Completion(text, tokens, latency_s, self.model, _token_logprobs(choice))
 
 
 def _tokens(usage: CompletionUsage | None) -> Tokens:
@@ -101,6 +115,15 @@ def _tokens(usage: CompletionUsage | None) -> Tokens:
     of = usage.prompt_tokens_details
     cached, stored = (of.cached_tokens or 0, of.cache_write_tokens or 0) if of else (0, 0)
     return Tokens(usage.prompt_tokens, usage.completion_tokens, cached, stored)
+
+
+def _token_logprobs(choice: Choice) -> tuple[tuple[int, float], ...]:
+    """Sizes in bytes and log-likelihoods of the tokens; some make up a letter only together."""
+    told = choice.logprobs.content if choice.logprobs else None
+    return tuple(
+        (len(one.token.encode()) if one.bytes is None else len(one.bytes), one.logprob)
+        for one in told or ()
+    )
 
 
 def translate(error: OpenAIError, who: str) -> LanguageModelError:

@@ -5,11 +5,13 @@ Both stand on httpx2, so what happened on the wire is read from its exceptions.
 
 from __future__ import annotations
 
-import httpx2
+from collections.abc import Sequence
 
+from meta_controller.confidence import label_chances
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
 from meta_controller.language_model import NO_TOKENS, Completion, Question, Reply, Tokens
-from meta_controller.prompt import read_answer
+from meta_controller.packing import read_pack
+from meta_controller.prompt import aliases, read_answer
 
 
 class Option:
@@ -46,6 +48,8 @@ class Option:
 
 def lost_connection(error: Exception, who: str) -> Retryable:
     """Class a connection error by its cause; only a request that left may have been billed."""
+    import httpx2  # here: the reviewer reads answers with this module, and loads no SDK
+
     cause = error.__cause__
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return Retryable(f"{who}: cannot connect: check the base URL and network", "connection")
@@ -73,7 +77,35 @@ def to_reply(question: Question, completion: Completion, who: str) -> Reply:
         NoVerdict: they are no JSON object or name a label outside the project's set.
     """
     try:
-        labels, reason = read_answer(question.labels, completion.text)
+        labels, reason = read_answer(question.labels, completion.text, aliases(question))
     except ValueError as error:
         raise no_verdict(who, "invalid answer", str(error), completion.tokens) from None
-    return Reply(labels, reason, completion.tokens, completion.latency_s, completion.model)
+    chances = label_chances(completion)
+    return _reply(labels, reason, completion, completion.tokens, chances[-1] if chances else None)
+
+
+def to_replies(questions: Sequence[Question], completion: Completion) -> tuple[Reply | None, ...]:
+    """Check the answers to a pack: replies in its order, None for what must be asked by itself.
+
+    The call's tokens are not split: each reply has none.
+    """
+    chances = label_chances(completion)
+    found: list[Reply | None] = []
+    for answer in read_pack(questions, completion.text):
+        if answer is None:
+            found.append(None)
+            continue
+        known = len(chances) == answer.of
+        chance = chances[answer.place] if known else None
+        found.append(_reply(answer.labels, answer.reason, completion, NO_TOKENS, chance))
+    return tuple(found)
+
+
+def _reply(
+    labels: tuple[str, ...],
+    reason: str,
+    completion: Completion,
+    tokens: Tokens,
+    confidence: float | None,
+) -> Reply:
+    return Reply(labels, reason, tokens, completion.latency_s, completion.model, confidence)
