@@ -125,14 +125,30 @@ def from_status(
 
 
 def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3: seconds or a date) or retry-after-ms, in seconds."""
+    """Read Retry-After (RFC 9110, 10.2.3: seconds or a date) or retry-after-ms, in seconds.
+
+    A date is measured from the response's own Date, not from our clock: they may disagree. None
+    where there is no wait to be read, or one that is over; whoever waits has a bound of their own.
+    """
     try:
         if "retry-after-ms" in headers:
             seconds = float(headers["retry-after-ms"]) / 1000
         elif headers.get("retry-after", "").endswith("GMT"):
-            seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time()
+            seconds = _date_s(headers["retry-after"]) - _now_s(headers)
         else:
             seconds = float(headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _now_s(headers: Mapping[str, str]) -> float:
+    """The time at which the response was made, by the clock of who made it if it tells."""
+    try:
+        return _date_s(headers["date"])
+    except (KeyError, ValueError):
+        return time.time()
+
+
+def _date_s(text: str) -> float:
+    return parsedate_to_datetime(text).timestamp()

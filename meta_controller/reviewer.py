@@ -211,7 +211,7 @@ class _Run:
         jobs = [order[id(one)] for one in questions]
         prompt = prompt_for(questions)
         try:
-            call = self._reserve(jobs, Tokens(prompt.max_input_tokens, prompt.max_output_tokens))
+            call = self._reserve(jobs, prompt.most_tokens)
         except BudgetExceeded as error:
             self.waiting.extendleft(reversed(jobs))
             self.blocked = bool(self.in_flight)

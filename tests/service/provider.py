@@ -1,7 +1,7 @@
 """A local LLM provider: a real HTTP server that speaks both wire formats, by script.
 
-What it says is a queue of scenes, or a function of the request; it keeps every request. It checks
-what the real ones check first: the path, the key's header, and that the schema is a schema.
+What it says is a queue of scenes, or a function of the request; it keeps every request, and counts
+what it bills. It checks what the real ones check first: the path, and the key's header.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from meta_controller.language_model import Tokens
+
 KEY = "sk-secret-0123456789"
+PATIENCE_S = 1.0
+"""No test's client waits longer for an answer, but for those that say so."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,29 @@ class Scene:
     message: str = "as scripted"
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
-    cached: int = 0  # of the 100 tokens that each call sends
+    sent: int = 100
+    written: int = 20
+    cached: int = 0  # of the tokens that were sent
     stored: int = 0
     delay_s: float = 0.0
     hang_up: bool = False
+    cut: bool = False  # the connection ends in the middle of the body
+
+    @property
+    def bills(self) -> bool:
+        """Whether the provider made an answer, and will be paid for it."""
+        return self.status == 200
+
+    @property
+    def told(self) -> bool:
+        """Whether the client learns what it is billed."""
+        lost = self.hang_up or self.cut or self.raw is not None or self.delay_s >= PATIENCE_S
+        return self.bills and not lost
+
+    @property
+    def tokens(self) -> Tokens:
+        """What is billed."""
+        return Tokens(self.sent, self.written, self.cached, self.stored)
 
 
 def says(label: str, reason: str = "because", **more: Any) -> Scene:
@@ -42,12 +65,16 @@ def says(label: str, reason: str = "because", **more: Any) -> Scene:
 
 
 class Provider:
-    """The server; `calls` counts requests, `requests` keeps their JSON bodies."""
+    """The server; `calls` counts requests, `requests` keeps their JSON bodies.
+
+    `billed` are the scenes it wants to be paid for, whether the client heard of them or not.
+    """
 
     def __init__(self) -> None:
         self.scenes: deque[Scene] = deque()
         self.decide: Callable[[dict[str, Any]], Scene] | None = None
         self.requests: list[dict[str, Any]] = []
+        self.billed: list[Scene] = []
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -93,6 +120,8 @@ class Provider:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             scene = self.decide(body) if self.decide else self.scenes.popleft()
+            if scene.bills:
+                self.billed.append(scene)
         try:
             time.sleep(scene.delay_s)
             self._send(http, body, scene)
@@ -117,12 +146,16 @@ class Provider:
         else:
             data = {"error": {"type": scene.code, "code": scene.code, "message": scene.message}}
         payload = json.dumps(data).encode() if scene.raw is None else scene.raw
-        http.send_response(scene.status)
+        if "date" in scene.headers:  # a clock of its own
+            http.send_response_only(scene.status)
+        else:
+            http.send_response(scene.status)
         for name, value in {"content-type": "application/json", **scene.headers}.items():
             http.send_header(name, value)
         http.send_header("content-length", str(len(payload)))
         http.end_headers()
-        http.wfile.write(payload)
+        http.wfile.write(payload[: len(payload) // 2] if scene.cut else payload)
+        http.close_connection = scene.cut
 
 
 def _claude(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
@@ -135,10 +168,10 @@ def _claude(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
         "stop_reason": scene.stop or "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": 100 - scene.cached - scene.stored,
+            "input_tokens": scene.sent - scene.cached - scene.stored,
             "cache_read_input_tokens": scene.cached,
             "cache_creation_input_tokens": scene.stored,
-            "output_tokens": 20,
+            "output_tokens": scene.written,
         },
     }
 
@@ -157,9 +190,9 @@ def _openai(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
         "model": body["model"],
         "choices": [choice],
         "usage": {
-            "prompt_tokens": 100,
-            "completion_tokens": 20,
-            "total_tokens": 120,
+            "prompt_tokens": scene.sent,
+            "completion_tokens": scene.written,
+            "total_tokens": scene.sent + scene.written,
             "prompt_tokens_details": {
                 "cached_tokens": scene.cached,
                 "cache_write_tokens": scene.stored,

@@ -117,6 +117,7 @@ def test_the_request_is_structured_and_has_no_temperature(provider: Provider, ma
         (Scene(raw=b'{"unexpected": 1}'), Retryable, "server error"),
         (Scene(delay_s=3 * TIMEOUT_S), Retryable, "timeout"),
         (Scene(hang_up=True), Retryable, "connection"),
+        (Scene(answer='{"label": "positive"}', cut=True), Retryable, "connection"),
     ],
 )  # fmt: skip
 def test_each_failure_is_classed_after_one_call(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,19 @@ def test_retry_after_is_honoured_and_capped(desk: Desk, provider: Provider) -> N
     assert outcome.kind == "verdict"
     assert desk.clock.slept_s == [7.0, 60.0]
     assert [e["outcome"] for e in desk.ledger.entries()] == ["rate limit", "rate limit", "verdict"]
+
+
+@pytest.mark.parametrize("skew_s", [-7200, 7200], ids=["behind", "ahead"])
+def test_a_provider_whose_clock_is_wrong_stalls_nothing(
+    desk: Desk, provider: Provider, skew_s: float
+) -> None:
+    theirs_s = time.time() + skew_s
+    dates = {"date": theirs_s, "retry-after": theirs_s + 5}
+    headers = {name: formatdate(at, usegmt=True) for name, at in dates.items()}
+    provider.scenes.extend([Scene(429, headers=headers), says("positive")])
+    (outcome,) = desk.review(questions(1))
+    assert outcome.kind == "verdict"
+    assert desk.clock.slept_s == [5.0]
 
 
 def test_retry_after_holds_back_the_other_questions_too(desk: Desk, provider: Provider) -> None:

@@ -203,7 +203,8 @@ def test_each_status_is_classed_by_what_to_do(
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Foo, 99 GMT"}, None),
@@ -218,3 +219,16 @@ def test_retry_after_may_be_a_date() -> None:
     headers = {"retry-after": formatdate(time.time() + 30, usegmt=True)}
     error = from_status("a b", 503, key_name="K", headers=headers)
     assert error.retry_after_s == pytest.approx(30, abs=2)
+
+
+@pytest.mark.parametrize("skew_s", [-86_400, 0, 86_400], ids=["behind", "right", "ahead"])
+def test_the_provider_s_clock_measures_its_own_dates(skew_s: float) -> None:
+    theirs_s = time.time() + skew_s
+    headers = {
+        "date": formatdate(theirs_s, usegmt=True),
+        "retry-after": formatdate(theirs_s + 30, usegmt=True),
+    }
+    error = from_status("a b", 429, key_name="K", headers=headers)
+    assert error.retry_after_s == 30
+    over = {**headers, "retry-after": formatdate(theirs_s - 5, usegmt=True)}
+    assert from_status("a b", 429, key_name="K", headers=over).retry_after_s is None
