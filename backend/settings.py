@@ -96,10 +96,34 @@ class Settings:
         "A budget in USD needs a known price.",
     )
     llm_share: float = _setting(
-        0.25, "LLM calls per task at most (0..1); calls that are worth little are not made."
+        0.25, "Questions to the LLM per task at most (0..1); those worth little are not asked."
     )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
+    llm_pack: int = _setting(
+        6, "Questions in one LLM call at most (1..32); long or suspicious texts go alone."
+    )
+    llm_examples: int = _setting(
+        4, "People's answers shown with a question (0..16): near ones, never audits or held-out."
+    )
+    llm_samples: int = _setting(
+        1,
+        "Times that each question is asked (1..9): where a provider tells no likelihoods, how often"
+        " the answers agree is the LLM's confidence. Each costs a call of LLM_SHARE.",
+    )
+    llm_strong_model: str = _setting(
+        "",
+        "Model of the same provider that is asked again where LLM_MODEL is unsure or contradicts a"
+        " sure committee; empty: none.",
+    )
+    llm_strong_price: tuple[float, float] | None = _setting(
+        None, "Price of LLM_STRONG_MODEL as in LLM_PRICE; empty: from our dated list."
+    )
+    llm_redact: str = _setting(
+        "off",
+        "on: addresses, numbers and the like are taken out of texts before they are sent to an LLM"
+        " (names are not; pip install -r requirements-redact.txt), or off.",
+    )
     decision_rule: str = _setting(
         "value",
         "How texts are decided: value (measured reliability, gain of a call) or paper"
@@ -218,6 +242,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "llm_budget_tokens": (0, 10**15),
     "llm_share": (0, 1),
     "llm_concurrency": (1, 256),
+    "llm_pack": (1, 32),
+    "llm_examples": (0, 16),
+    "llm_samples": (1, 9),
     "llm_timeout_s": (1, 600),
     "target_error": (0.001, 0.5),
     "audit_share": (0, 0.5),
@@ -233,6 +260,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 _CHOICES: dict[str, tuple[str, ...]] = {
     "llm_mode": ("on", "off"),
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
+    "llm_redact": ("off", "on"),
     "decision_rule": ("value", "paper"),
     "fine_tune": ("lora", "full"),
     "runtime": (

@@ -188,6 +188,15 @@ class Wiring:
     @cached_property
     def language_model(self) -> LanguageModel | None:
         """The reviewing LLM, None when none is configured or LLM_MODE is off."""
+        return self._language_model(self.settings.llm_model)
+
+    @cached_property
+    def strong_model(self) -> LanguageModel | None:
+        """The LLM that is asked again where the first should not decide, None without one."""
+        name = self.settings.llm_strong_model
+        return self._language_model(name) if name else None
+
+    def _language_model(self, name: str) -> LanguageModel | None:
         from meta_controller.providers import build
 
         settings = self.settings
@@ -195,7 +204,7 @@ class Wiring:
             return None
         return build(
             provider=settings.llm_provider,
-            model=settings.llm_model,
+            model=name,
             base_url=settings.llm_base_url,
             anthropic_api_key=settings.anthropic_api_key,
             openai_api_key=settings.openai_api_key,
@@ -203,22 +212,43 @@ class Wiring:
             timeout_s=settings.llm_timeout_s,
         )
 
-    def reviewer(self, project_id: int, model: LanguageModel) -> Reviewer:
-        """The reviewer of one project's hard samples.
+    @cached_property
+    def redactor(self) -> Redactor | None:
+        """What takes personal data out of texts for the LLM, None with LLM_REDACT=off."""
+        if self.settings.llm_redact == "off":
+            return None
+        from meta_controller.redaction import Redactor
+
+        return Redactor()
+
+    def reviewer(self, project_id: int, model: LanguageModel) -> Reviews:
+        """Who reviews one project's hard samples: one model or two, asked once or several times.
 
         Raises:
-            NotConfigured: A budget is set, but nobody knows what the model costs.
+            NotConfigured: A budget is set, but nobody knows what a model costs.
         """
+        from meta_controller.draws import Draws
+        from meta_controller.tiers import Tiers
+
+        settings, reviewer = self.settings, self._reviewer(project_id, model, self.price(model))
+        found = Draws(reviewer, settings.llm_samples) if settings.llm_samples > 1 else reviewer
+        if self.strong_model is None or model.provider == "scripted":
+            return found
+        price = self.price(self.strong_model, settings.llm_strong_price)
+        return Tiers(found, self._reviewer(project_id, self.strong_model, price))
+
+    def _reviewer(self, project_id: int, model: LanguageModel, price: Price) -> Reviewer:
         from meta_controller.answers import Answers
         from meta_controller.reviewer import Reviewer
 
-        price = self.price(model)
         return Reviewer(
             model,
             self.ledger(project_id, price),
             Answers(self.redis, project_id),
             price=price,
             concurrency=self.settings.llm_concurrency,
+            # A script answers texts; it reads no prompt.
+            pack=1 if model.provider == "scripted" else self.settings.llm_pack,
         )
 
     def price(self, model: LanguageModel) -> Price:

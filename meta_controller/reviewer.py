@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -107,7 +107,7 @@ class Reviewer:
 
     def review(
         self, questions: Sequence[Question], transaction: Transaction, run: str = ""
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome]:
         """Yield one outcome per question, as they complete.
 
         `transaction` runs all writes, fenced by the caller's lease; what it raises ends the run
@@ -135,7 +135,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.pack = self.reviewer.pack  # less once the budget has no room for as many
 
-    def outcomes(self, questions: Sequence[Question]) -> Iterator[Outcome]:
+    def outcomes(self, questions: Sequence[Question]) -> Generator[Outcome]:
         """Run to the end; see `Reviewer.review`."""
         jobs: dict[str, _Job] = {}
         for question in questions:
