@@ -49,6 +49,7 @@ def allowance(
 
     `settings` are those of the review workers where this process may have others.
     """
+    from meta_controller.batch_store import BatchStore
     from meta_controller.errors import NO_VERDICT_KINDS
     from meta_controller.ledger import Ledger
 
@@ -58,6 +59,7 @@ def allowance(
     # Calls that were turned away or lost are made again: they cost money, but not their turn.
     spent = spend.verdicts + spend.unsure
     spent += sum(spend.failures.get(kind, 0) for kind in NO_VERDICT_KINDS)
+    spent += BatchStore(wiring.redis, project.id).size()
     seen, expected, importing = _tasks(wiring, project)
     calls_left, tightest = _calls_left(ledger.budget.bounds(), spend)
     budget = budget_calls(expected, settings.llm_share, calls_left, spent)

@@ -15,9 +15,8 @@ from anthropic.types.messages.batch_create_params import Request
 
 from meta_controller.anthropic_model import AnthropicModel, translate
 from meta_controller.batch_store import Batch
-from meta_controller.batches import Result
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
-from meta_controller.language_model import Prompt
+from meta_controller.language_model import Completion, Prompt
 from meta_controller.wire import UPLOAD_S, broken_reply, speaking
 
 _SKEW_S = 3600.0  # how far the provider's clock may be from ours
@@ -55,7 +54,7 @@ class AnthropicBatches:
                     return made.id
         return None
 
-    def results(self, batch: Batch) -> Iterator[tuple[str, Result]] | None:
+    def results(self, batch: Batch) -> Iterator[tuple[str, Completion | LanguageModelError]] | None:
         """Read what ended; see `BatchApi`."""
         with self._speaking():
             made = self._checked(self._batches.retrieve(batch.id))
@@ -64,7 +63,7 @@ class AnthropicBatches:
             rows = list(self._batches.results(batch.id))
         return ((one.custom_id, self._result(one)) for one in rows)
 
-    def _result(self, row: MessageBatchIndividualResponse) -> Result:
+    def _result(self, row: MessageBatchIndividualResponse) -> Completion | LanguageModelError:
         who, result = self._model.who, row.result
         if result.type == "succeeded":
             try:

@@ -22,20 +22,15 @@ from typing import Any, Protocol
 from redis.client import Pipeline
 
 from meta_controller.answers import Answers, answer_key
+from meta_controller.attempt import Result, prompt_for
 from meta_controller.batch_store import RUN, Batch, BatchStore, Sent
 from meta_controller.errors import LanguageModelError, Retryable
-from meta_controller.language_model import (
-    NO_TOKENS,
-    Completion,
-    LanguageModel,
-    Prompt,
-    Question,
-    Reply,
-)
+from meta_controller.injection import suspicion
+from meta_controller.language_model import Completion, LanguageModel, Prompt, Question
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
+from meta_controller.packing import PACK_CHARS, arranged, fits_others, prefix_of
 from meta_controller.prices import Price
-from meta_controller.prompt import build_prompt
-from meta_controller.wire import to_reply
+from meta_controller.wire import to_replies, to_reply
 from specialists.types import LabelSet
 
 POLL_S = 60.0
@@ -47,7 +42,7 @@ GIVE_UP_S = 48 * 3600.0
 TOGETHER = 100
 """Answers that are stored in one transaction."""
 
-Result = Completion | LanguageModelError
+_New = tuple[Question, Sent]
 
 
 class BatchApi(Protocol):
@@ -63,22 +58,25 @@ class BatchApi(Protocol):
             Retryable: It cannot be told yet.
         """
 
-    def results(self, batch: Batch) -> Iterator[tuple[str, Result]] | None:
+    def results(self, batch: Batch) -> Iterator[tuple[str, Completion | LanguageModelError]] | None:
         """Results by custom id, once it has ended; None until then."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one question ended: a reply, or the error instead of it."""
+    """How one question ended: with a stored answer, with an error, or to be asked by itself."""
 
     sent: Sent
-    reply: Reply | None
+    answered: bool
     error: LanguageModelError | None
 
 
 @dataclass
 class Batches:
-    """Sends questions of one project in batches and collects their answers."""
+    """Sends questions of one project in batches, up to `pack` in a prompt, and gets their answers.
+
+    `clock` is in Unix seconds.
+    """
 
     model: LanguageModel
     api: BatchApi
@@ -86,17 +84,18 @@ class Batches:
     ledger: Ledger
     answers: Answers
     price: Price
+    pack: int = 1
     clock: Callable[[], float] = time.time
 
     def submit(
         self, questions: Sequence[tuple[Question, Mapping[str, Any]]], transaction: Transaction
     ) -> int:
-        """Send questions, each with the asker's own note; returns how many the caps allowed.
+        """Send questions, each with the asker's own note; returns how many prompts were allowed.
 
         Raises:
             LanguageModelError: Fatal or NoVerdict; nothing was sent, and nothing is reserved.
         """
-        batch, calls, asked = self._plan(questions)
+        batch, calls, prompts = self._plan(self._new(questions))
         if not calls:
             return 0
 
@@ -112,7 +111,7 @@ class Batches:
         if not held:
             return 0
         try:
-            found = self.api.create(batch, {i: build_prompt(asked[i]) for i in batch.sent})
+            found = self.api.create(batch, {i: prompts[i] for i in batch.sent})
         except Retryable:
             return len(held)  # it may have come through: it is looked for when it is due
         except LanguageModelError:
@@ -130,46 +129,56 @@ class Batches:
             LanguageModelError: Fatal: the provider cannot be asked about it.
         """
         if self.clock() - batch.at > GIVE_UP_S:
-            return self._store(batch, {}, transaction)
+            return self._keep(batch, {}, transaction)
         known: Batch | None = batch
+        failure: LanguageModelError | None = None
         try:
             known = batch if batch.id else self._found(batch, transaction)
             results = self.api.results(known) if known else None
             if known and results is not None:
-                return self._store(known, dict(results), transaction)
+                return self._keep(known, dict(results), transaction)
         except LanguageModelError as error:
-            if not isinstance(error, Retryable):
-                raise
+            failure = error
         if known:
             later = self._later(self.store.get(known.key) or known)
             transaction(lambda pipe: self.store.put(pipe, later))
+        if failure and not isinstance(failure, Retryable):
+            raise failure
         return None
 
     def forget(self, batch: Batch, transaction: Transaction) -> None:
         """Drop a batch whose answers were taken up."""
         transaction(lambda pipe: self.store.drop(pipe, batch))
 
-    def _plan(
-        self, questions: Sequence[tuple[Question, Mapping[str, Any]]]
-    ) -> tuple[Batch, list[Call], dict[str, Question]]:
-        """Describe the batch and its calls; equal questions and answered ones are left out."""
-        key, price, known = uuid.uuid4().hex, self.price.in_batches(), self.store.asked()
-        calls, asked, sent = [], {}, {}
+    def _new(self, questions: Sequence[tuple[Question, Mapping[str, Any]]]) -> list[_New]:
+        """What is to be sent: no question twice, none that is answered, no clear attack."""
+        known = {one.answer_key for one in self.store.questions()}
+        new = []
         for question, cargo in questions:
-            answer = answer_key(self.model, question)
-            if answer in known or self.answers.get(answer):
-                continue
-            known.add(answer)
-            purpose = Purpose("review", question.control, question.task_ids)
-            most = build_prompt(question).most_tokens
-            call = self.ledger.plan(purpose, self.model, price, most, RUN + key)
+            key = answer_key(self.model, question)
+            attack = suspicion(question.text, question.labels.names).level == "clear"
+            if key not in known and not attack and self.answers.get(key) is None:
+                known.add(key)
+                new.append((question, Sent(key, question.control, question.text, cargo)))
+        return new
+
+    def _plan(self, new: Sequence[_New]) -> tuple[Batch, list[Call], dict[str, Prompt]]:
+        """Describe the batch, its calls and its prompts."""
+        key, now, price = uuid.uuid4().hex, self.clock(), self.price.in_batches()
+        calls, prompts, sent = [], {}, {}
+        for together in _packed(new, self.pack):
+            order = {id(question): one for question, one in together}
+            questions = arranged([question for question, _ in together])
+            prompt = prompt_for(questions)
+            task_ids = tuple(i for question in questions for i in question.task_ids)
+            purpose = Purpose("review", questions[0].control, task_ids)
+            call = self.ledger.plan(purpose, self.model, price, prompt.most_tokens, RUN + key)
             calls.append(call)
-            asked[call.id] = question
-            sent[call.id] = Sent(answer, question.control, cargo)
-        now = self.clock()
-        labels = {question.control: question.labels.to_json() for question, _ in questions}
-        due, provider, model = now + FIND_AFTER_S, self.model.provider, self.model.model
-        return Batch(key, provider, model, now, due, sent, labels), calls, asked
+            prompts[call.id] = prompt
+            sent[call.id] = [order[id(question)] for question in questions]
+        labels = {question.control: question.labels.to_json() for question, _ in new}
+        provider, model = self.model.provider, self.model.model
+        return Batch(key, provider, model, now, now + FIND_AFTER_S, sent, labels), calls, prompts
 
     def _found(self, batch: Batch, transaction: Transaction) -> Batch | None:
         """The batch with its id; None, with all given back, when it was never created."""
@@ -181,49 +190,60 @@ class Batches:
         transaction(lambda pipe: self.store.put(pipe, known))
         return known
 
-    def _store(
-        self, batch: Batch, brought: Mapping[str, Result], transaction: Transaction
+    def _keep(
+        self, batch: Batch, brought: Mapping[str, Completion | LanguageModelError], tx: Transaction
     ) -> list[Ended]:
         """Keep the answers, some at a time; what the provider does not mention is lost."""
         held = {call.id: call for call in self.ledger.held(batch.run)}
-        ended = {i: self._end(batch, one, brought.get(i)) for i, one in batch.sent.items()}
+        results = {i: self._result(batch, i, brought.get(i)) for i in batch.sent}
         ids = list(batch.sent)
         for start in range(0, len(ids), TOGETHER):
             some = ids[start : start + TOGETHER]
 
             def write(pipe: Pipeline, some: Sequence[str] = some) -> None:
                 for one in some:
-                    self._settle(pipe, batch, ended[one], held.get(one))
+                    self._settle(pipe, batch.sent[one], results[one], held.get(one))
 
-            transaction(write)
-        return list(ended.values())
+            tx(write)
+        return [
+            Ended(one, reply is not None, results[i].error)
+            for i, prompt in batch.sent.items()
+            for one, reply in zip(prompt, results[i].replies, strict=True)
+        ]
 
-    def _end(self, batch: Batch, sent: Sent, result: Result | None) -> Ended:
-        who = f"{batch.provider} {batch.model}"
-        if result is None:
+    def _result(
+        self, batch: Batch, custom_id: str, brought: Completion | LanguageModelError | None
+    ) -> Result:
+        """Read one prompt's answers as those of a direct call are read."""
+        questions = [
+            Question(one.control, one.text, LabelSet.from_json(batch.labels[one.control]))
+            for one in batch.sent[custom_id]
+        ]
+        who, waited_s = f"{batch.provider} {batch.model}", self.clock() - batch.at
+        if brought is None:
             text = f"{who}: a batch without a result: ask again"
-            return Ended(sent, None, Retryable(text, "lost", maybe_billed=True))
-        if isinstance(result, LanguageModelError):
-            return Ended(sent, None, result)
-        labels = LabelSet.from_json(batch.labels[sent.control])
+            brought = Retryable(text, "lost", maybe_billed=True)
+        if isinstance(brought, LanguageModelError):
+            return Result((None,) * len(questions), brought, brought.tokens, waited_s)
+        if len(questions) > 1:
+            return Result(to_replies(questions, brought), None, brought.tokens, waited_s)
         try:
-            return Ended(sent, to_reply(Question(sent.control, "", labels), result, who), None)
+            return Result((to_reply(questions[0], brought, who),), None, brought.tokens, waited_s)
         except LanguageModelError as error:
-            return Ended(sent, None, error)
+            return Result((None,), error, error.tokens, waited_s)
 
-    def _settle(self, pipe: Pipeline, batch: Batch, ended: Ended, call: Call | None) -> None:
-        reply, error = ended.reply, ended.error
-        if reply:
-            self.answers.put(pipe, ended.sent.answer_key, reply)
-        if call is None:  # settled before a crash
-            return
-        waited_s = self.clock() - batch.at
-        if error:
-            self.ledger.settle(pipe, call, error.kind, error.tokens, waited_s, error.maybe_billed)
-        else:
-            outcome = "verdict" if reply and reply.labels else "unsure"
-            tokens = reply.tokens if reply else NO_TOKENS
-            self.ledger.settle(pipe, call, outcome, tokens, waited_s)
+    def _settle(
+        self, pipe: Pipeline, sent: Sequence[Sent], result: Result, call: Call | None
+    ) -> None:
+        for one, reply in zip(sent, result.replies, strict=True):
+            if reply:
+                self.answers.put(pipe, one.answer_key, reply)
+        if call:  # else it was settled before a crash
+            in_full = bool(result.error and result.error.maybe_billed)
+            more = result.kinds
+            more.subtract([result.kind])
+            self.ledger.settle(pipe, call, result.kind, result.tokens, result.latency_s, in_full)
+            self.ledger.count_more(pipe, +more)
 
     def _undo(self, batch: Batch, transaction: Transaction) -> None:
         """Give everything back: the batch was not sent."""
@@ -241,3 +261,26 @@ class Batches:
 
     def _later(self, batch: Batch) -> Batch:
         return replace(batch, due=self.clock() + POLL_S)
+
+
+def _packed(new: Sequence[_New], most: int) -> list[list[_New]]:
+    """Share questions out to prompts as direct calls do, first ones first."""
+    packs: list[list[_New]] = []
+    open_packs: dict[Any, list[_New]] = {}
+    for question, sent in new:
+        prefix = prefix_of(question)
+        pack = open_packs.get(prefix)
+        fits = most > 1 and fits_others(question)
+        if pack and fits and _has_room(pack, question, most):
+            pack.append((question, sent))
+            continue
+        packs.append([(question, sent)])
+        if fits:
+            open_packs[prefix] = packs[-1]
+    return packs
+
+
+def _has_room(pack: Sequence[_New], question: Question, most: int) -> bool:
+    texts = [one.text for one, _ in pack]
+    room = sum(map(len, texts)) + len(question.text) <= PACK_CHARS
+    return len(pack) < most and room and question.text not in texts

@@ -55,7 +55,9 @@ class Asking:
                 examples=self._examples[sample.control].near(
                     sample.text, self._wiring.settings.llm_examples
                 ),
-                committee=tuple(chances[sample.member].tolist()) if sample.member in chances else (),
+                committee=tuple(chances[sample.member].tolist())
+                if sample.member in chances
+                else (),
             )
             question, redacted[sample.member] = self._redact(question)
             found.append(question)
