@@ -32,6 +32,8 @@ def collect(wiring: Wiring) -> dict[str, Any]:
 
 
 def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
+    from meta_controller.batch_store import BatchStore
+
     project = wiring.projects.get(project_id)
     desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
     promotions = wiring.promotions(project_id)
@@ -56,6 +58,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "stage": stage.get("progress", ""),
         **_money(wiring, project_id),
         "asking": _asking(wiring, project),
+        "batched": BatchStore(wiring.redis, project_id).size(),
         "paused": wiring.redis.get(paused_key(project_id)) or "",
         "report": report.read(wiring, project_id),
     }
@@ -133,6 +136,8 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         failed = ", ".join(f"{count} {kind}" for kind, count in spend["failures"].items())
         lines.append(f"  failed calls: {failed}")
     lines += _asking_lines(project)
+    if project["batched"]:
+        lines.append(f"  {project['batched']} questions are with the provider's batch API")
     if project["paused"]:
         lines.append(f"  asking pauses for some minutes: {project['paused']}")
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]

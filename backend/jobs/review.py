@@ -134,6 +134,7 @@ class _Review:
             if self.backlog.takes(min(allowed.calls, self.questions.left)):
                 if self._send_off(min(allowed.calls, MOST)):
                     break
+                self.questions.refresh(allowed.budget, allowed.spent)  # none went: ask them
             asked = self._round(allowed)
             if not asked or allowed.importing:
                 break

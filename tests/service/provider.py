@@ -11,57 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from meta_controller.language_model import Tokens
+from provider_batches import ProviderBatches
+from scenes import Scene, claude_message, openai_completion, says
 
 KEY = "sk-secret-0123456789"
-PATIENCE_S = 1.0
-"""No test's client waits longer for an answer, but for those that say so."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One response: a status and what to answer, or an error with its code and words."""
-
-    status: int = 200
-    answer: str = ""
-    stop: str = ""
-    refusal: str = ""
-    code: str = ""
-    message: str = "as scripted"
-    headers: dict[str, str] = field(default_factory=dict)
-    raw: bytes | None = None
-    sent: int = 100
-    written: int = 20
-    cached: int = 0  # of the tokens that were sent
-    stored: int = 0
-    delay_s: float = 0.0
-    hang_up: bool = False
-    cut: bool = False  # the connection ends in the middle of the body
-
-    @property
-    def bills(self) -> bool:
-        """Whether the provider made an answer, and will be paid for it."""
-        return self.status == 200
-
-    @property
-    def told(self) -> bool:
-        """Whether the client learns what it is billed."""
-        lost = self.hang_up or self.cut or self.raw is not None or self.delay_s >= PATIENCE_S
-        return self.bills and not lost
-
-    @property
-    def tokens(self) -> Tokens:
-        """What is billed."""
-        return Tokens(self.sent, self.written, self.cached, self.stored)
-
-
-def says(label: str, reason: str = "because", **more: Any) -> Scene:
-    """A valid answer."""
-    return Scene(answer=json.dumps({"label": label, "reason": reason}), **more)
 
 
 class Provider:
@@ -76,6 +32,7 @@ class Provider:
         self.requests: list[dict[str, Any]] = []
         self.billed: list[Scene] = []
         self.most_at_once = 0
+        self.batches = ProviderBatches(self._scene, lambda: self.url)
         self._at_once = 0
         self._lock = threading.Lock()
         owner = self
@@ -84,6 +41,9 @@ class Provider:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                owner.serve(self)
+
+            def do_GET(self) -> None:
                 owner.serve(self)
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -114,12 +74,18 @@ class Provider:
 
     def serve(self, http: BaseHTTPRequestHandler) -> None:
         """Answer one request by the next scene."""
-        body = json.loads(http.rfile.read(int(http.headers["content-length"])))
+        raw = http.rfile.read(int(http.headers["content-length"] or 0))
+        with self._lock:
+            found = self.batches.answer(http, raw)
+        if found is not None:
+            _write(http, found[0], found[1])
+            return
+        body = json.loads(raw)
         with self._lock:
             self.requests.append(body)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            scene = self.decide(body) if self.decide else self.scenes.popleft()
+            scene = self._scene(body)
             if scene.bills:
                 self.billed.append(scene)
         try:
@@ -130,6 +96,9 @@ class Provider:
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def _scene(self, body: dict[str, Any]) -> Scene:
+        return self.decide(body) if self.decide else self.scenes.popleft()
 
     def _send(self, http: BaseHTTPRequestHandler, body: dict[str, Any], scene: Scene) -> None:
         if scene.hang_up:
@@ -142,7 +111,7 @@ class Provider:
         elif KEY not in (key or ""):
             scene = Scene(401, message=f"Incorrect API key provided: {key}")
         if scene.status == 200:
-            data = _claude(body, scene) if claude else _openai(body, scene)
+            data = claude_message(body, scene) if claude else openai_completion(body, scene)
         else:
             data = {"error": {"type": scene.code, "code": scene.code, "message": scene.message}}
         payload = json.dumps(data).encode() if scene.raw is None else scene.raw
@@ -158,44 +127,14 @@ class Provider:
         http.close_connection = scene.cut
 
 
-def _claude(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    return {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": body["model"],
-        "content": [{"type": "text", "text": scene.answer}] if scene.answer else [],
-        "stop_reason": scene.stop or "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            "input_tokens": scene.sent - scene.cached - scene.stored,
-            "cache_read_input_tokens": scene.cached,
-            "cache_creation_input_tokens": scene.stored,
-            "output_tokens": scene.written,
-        },
-    }
+def _write(http: BaseHTTPRequestHandler, status: int, answer: Any) -> None:
+    """Send JSON, or a text as it is."""
+    payload = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+    http.send_response(status)
+    http.send_header("content-type", "application/json")
+    http.send_header("content-length", str(len(payload)))
+    http.end_headers()
+    http.wfile.write(payload)
 
 
-def _openai(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    message = {
-        "role": "assistant",
-        "content": scene.answer or None,
-        "refusal": scene.refusal or None,
-    }
-    choice = {"index": 0, "message": message, "finish_reason": scene.stop or "stop"}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": body["model"],
-        "choices": [choice],
-        "usage": {
-            "prompt_tokens": scene.sent,
-            "completion_tokens": scene.written,
-            "total_tokens": scene.sent + scene.written,
-            "prompt_tokens_details": {
-                "cached_tokens": scene.cached,
-                "cache_write_tokens": scene.stored,
-            },
-        },
-    }
+__all__ = ["KEY", "Provider", "Scene", "says"]

@@ -72,6 +72,7 @@ def start(provider: Provider, folder: Path) -> Machine:
         "LLM_TIMEOUT_S": "1",
         "LLM_SHARE": "1",
         "LLM_PRICE": "1,5",
+        "LLM_PACK": "1",
         "DECISION_RULE": "paper",
     }
     return Machine(folder, **settings)
