@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Allowance:
-    """Calls: that may start now (`calls`), made so far (`spent`), and in all (`budget`).
+    """Questions: that may be asked now (`calls`), asked so far (`spent`), and in all (`budget`).
+
+    Several may share a call to the LLM; one that is asked again, by a stronger model or to see
+    whether the answers agree, counts each time.
 
     `importing` while tasks still arrive; `tasks` is how many are expected. `limit` names the
     setting that allows least, `again` says when it allows more by itself, if ever.
@@ -55,11 +58,11 @@ def allowance(
     settings = settings or wiring.settings
     ledger = Ledger(wiring.redis, project.id, settings.llm_caps)
     spend = ledger.spend()
-    # Calls that were turned away or lost are made again: they cost money, but not their turn.
+    # What was turned away or lost is asked again: it cost money, but not its turn.
     spent = spend.verdicts + spend.unsure
     spent += sum(spend.failures.get(kind, 0) for kind in NO_VERDICT_KINDS)
     seen, expected, importing = _tasks(wiring, project)
-    calls_left, tightest = _calls_left(ledger.budget.bounds(), spend)
+    calls_left, tightest = _questions_left(ledger.budget.bounds(), spend, spent)
     budget = budget_calls(expected, settings.llm_share, calls_left, spent)
     capped = tightest if budget < settings.llm_share * expected else None
     pace = Pace(budget)
@@ -72,10 +75,15 @@ def allowance(
     return Allowance(now, spent, budget, importing, expected, limit, again)
 
 
-def _calls_left(bounds: Sequence[Bound], spend: Spend) -> tuple[float | None, Bound | None]:
-    """How many mean calls of this project the tightest cap leaves; None before the first call."""
-    calls, tokens = spend.calls, spend.tokens.sent + spend.tokens.written
-    mean = {"USD": spend.usd / calls, "tokens": tokens / calls} if calls else {}
+def _questions_left(
+    bounds: Sequence[Bound], spend: Spend, spent: int
+) -> tuple[float | None, Bound | None]:
+    """How many mean questions of this project the tightest cap leaves; None before the first.
+
+    Whatever was paid counts for the `spent` ones: failed calls, and what several shared.
+    """
+    tokens = spend.tokens.sent + spend.tokens.written
+    mean = {"USD": spend.usd / spent, "tokens": tokens / spent} if spent else {}
     left = [(one.left / mean[one.unit], one) for one in bounds if mean.get(one.unit)]
     return min(left, key=lambda pair: pair[0], default=(None, None))
 

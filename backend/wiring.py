@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from meta_controller.language_model import LanguageModel
     from meta_controller.ledger import Ledger
     from meta_controller.prices import Price
+    from meta_controller.redaction import Redactor
     from meta_controller.reviewer import Reviewer
+    from meta_controller.tiers import Reviews
     from specialists.batcher import Batcher
     from specialists.models import Models
 
@@ -230,11 +232,14 @@ class Wiring:
         from meta_controller.draws import Draws
         from meta_controller.tiers import Tiers
 
-        settings, reviewer = self.settings, self._reviewer(project_id, model, self.price(model))
-        found = Draws(reviewer, settings.llm_samples) if settings.llm_samples > 1 else reviewer
+        settings = self.settings
+        reviewer = self._reviewer(project_id, model, self.price(model))
+        found: Reviews = reviewer
+        if settings.llm_samples > 1:
+            found = Draws(reviewer, settings.llm_samples)
         if self.strong_model is None or model.provider == "scripted":
             return found
-        price = self.price(self.strong_model, settings.llm_strong_price)
+        price = self._price(self.strong_model, settings.llm_strong_price)
         return Tiers(found, self._reviewer(project_id, self.strong_model, price))
 
     def _reviewer(self, project_id: int, model: LanguageModel, price: Price) -> Reviewer:
@@ -252,11 +257,13 @@ class Wiring:
         )
 
     def price(self, model: LanguageModel) -> Price:
-        """What a model costs; not `known` where neither LLM_PRICE nor our list tells."""
+        """What LLM_MODEL costs; not `known` where neither LLM_PRICE nor our list tells."""
+        return self._price(model, self.settings.llm_price)
+
+    def _price(self, model: LanguageModel, override: tuple[float, float] | None) -> Price:
         from meta_controller.prices import price_of
 
-        base_url, override = self.settings.llm_base_url, self.settings.llm_price
-        return price_of(model.provider, model.model, base_url, override)
+        return price_of(model.provider, model.model, self.settings.llm_base_url, override)
 
     def ledger(self, project_id: int, price: Price) -> Ledger:
         """The ledger of a project's calls at a price; an unknown one is bounded in tokens.

@@ -30,7 +30,7 @@ class Redactor:
             from presidio_analyzer.predefined_recognizers import PhoneRecognizer
         except ImportError:
             raise SettingsError(_INSTALL) from None
-        # Ends of mail addresses are checked against the list in the package; by default it is fetched.
+        # Mail addresses are checked by the list in the package, which is else fetched anew.
         offline = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
         tldextract.tldextract.TLD_EXTRACTOR = offline
         registry = RecognizerRegistry(supported_languages=[language])

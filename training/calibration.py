@@ -1,6 +1,6 @@
 """What an LLM's own confidence is worth, learned on texts that people answered too.
 
-Platt scaling (Advances in Large Margin Classifiers, 1999) of the confidence's log-odds. Arrays only.
+Platt scaling (Advances in Large Margin Classifiers, 1999) of its log-odds. Arrays only.
 """
 
 from __future__ import annotations

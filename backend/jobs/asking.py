@@ -51,11 +51,13 @@ class Asking:
                 labels=control.labels,
                 guideline=self._project.guideline,
                 task_ids=(sample.task_id,),
-                descriptions=dict(control.descriptions),
+                descriptions=control.descriptions,
                 examples=self._examples[sample.control].near(
                     sample.text, self._wiring.settings.llm_examples
                 ),
-                committee=tuple(chances[sample.member].tolist()) if sample.member in chances else (),
+                committee=tuple(chances[sample.member].tolist())
+                if sample.member in chances
+                else (),
             )
             question, redacted[sample.member] = self._redact(question)
             found.append(question)

@@ -117,8 +117,7 @@ def _cards(wiring: Wiring, project_id: int, tag: str) -> list[Card]:
 
 
 def _confidence(verdict: Verdict | None) -> float:
-    known = verdict and verdict.confidence is not None
-    return float(verdict.confidence) if known else math.nan
+    return math.nan if verdict is None or verdict.confidence is None else verdict.confidence
 
 
 def _indices(
