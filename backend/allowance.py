@@ -52,6 +52,7 @@ def allowance(
 
     `settings` are those of the review workers where this process may have others.
     """
+    from meta_controller.batch_store import BatchStore
     from meta_controller.errors import NO_VERDICT_KINDS
     from meta_controller.ledger import Ledger
 
@@ -61,6 +62,7 @@ def allowance(
     # What was turned away or lost is asked again: it cost money, but not its turn.
     spent = spend.verdicts + spend.unsure
     spent += sum(spend.failures.get(kind, 0) for kind in NO_VERDICT_KINDS)
+    spent += BatchStore(wiring.redis, project.id).size()
     seen, expected, importing = _tasks(wiring, project)
     calls_left, tightest = _questions_left(ledger.budget.bounds(), spend, spent)
     budget = budget_calls(expected, settings.llm_share, calls_left, spent)

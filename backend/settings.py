@@ -98,6 +98,11 @@ class Settings:
     llm_share: float = _setting(
         0.25, "Questions to the LLM per task at most (0..1); those worth little are not asked."
     )
+    llm_batch: str = _setting(
+        "auto",
+        "auto: 100 questions or more that nobody waits for go to the provider's batch API, at half"
+        " the price and up to a day later; or never.",
+    )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
     llm_pack: int = _setting(
@@ -259,6 +264,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "llm_mode": ("on", "off"),
+    "llm_batch": ("auto", "never"),
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
     "llm_redact": ("off", "on"),
     "decision_rule": ("value", "paper"),

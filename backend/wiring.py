@@ -32,6 +32,7 @@ from training.pool import Pool
 from training.promotions import Promotions
 
 if TYPE_CHECKING:
+    from meta_controller.batches import Batches
     from meta_controller.language_model import LanguageModel
     from meta_controller.ledger import Ledger
     from meta_controller.prices import Price
@@ -255,6 +256,23 @@ class Wiring:
             # A script answers texts; it reads no prompt.
             pack=1 if model.provider == "scripted" else self.settings.llm_pack,
         )
+
+    def batches(self, project_id: int, model: LanguageModel) -> Batches | None:
+        """What sends one project's questions as batches; None where the provider has none.
+
+        None, too, where each question is asked several times: those are asked directly.
+        """
+        from meta_controller.answers import Answers
+        from meta_controller.batch_store import BatchStore
+        from meta_controller.batches import Batches
+        from meta_controller.providers import batch_api
+
+        api, settings, price = batch_api(model), self.settings, self.price(model)
+        if api is None or settings.llm_samples > 1:
+            return None
+        ledger, answers = self.ledger(project_id, price), Answers(self.redis, project_id)
+        store = BatchStore(self.redis, project_id)
+        return Batches(model, api, store, ledger, answers, price, settings.llm_pack)
 
     def price(self, model: LanguageModel) -> Price:
         """What LLM_MODEL costs; not `known` where neither LLM_PRICE nor our list tells."""

@@ -46,7 +46,7 @@ class OpenAIModel(ChatModel):
         self._option = Option()
         # Reasoning models and some servers tell no likelihoods.
         self._logprobs = Option()
-        self._client = OpenAI(
+        self.client = OpenAI(
             api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
         )
 
@@ -60,13 +60,8 @@ class OpenAIModel(ChatModel):
         with_logprobs = prompt.with_chances and self._logprobs.wanted
         started_s = time.monotonic()
         try:
-            completion = self._client.chat.completions.create(
-                model=self.model,
-                messages=[
-                    {"role": "system", "content": prompt.system},
-                    {"role": "user", "content": prompt.sample},
-                ],
-                **self._fields(prompt, with_option, with_logprobs),
+            completion = self.client.chat.completions.create(
+                **self._body(prompt, with_option, with_logprobs)
             )
         except OpenAIError as error:
             # "from None": what the provider wrote may quote the key or the text.
@@ -81,7 +76,20 @@ class OpenAIModel(ChatModel):
             raise broken_reply(self.who) from None
         self._option.accepted(with_option)
         self._logprobs.accepted(with_logprobs)
-        return self._read(completion, time.monotonic() - started_s)
+        return self.read(completion, time.monotonic() - started_s)
+
+    def batched(self, prompt: Prompt) -> dict[str, Any]:
+        """The request that sends a prompt in a batch."""
+        with_logprobs = prompt.with_chances and self._logprobs.wanted
+        return self._body(prompt, self._option.wanted, with_logprobs)
+
+    def _body(self, prompt: Prompt, with_option: bool, with_logprobs: bool) -> dict[str, Any]:
+        messages = [
+            {"role": "system", "content": prompt.system},
+            {"role": "user", "content": prompt.sample},
+        ]
+        fields = self._fields(prompt, with_option, with_logprobs)
+        return {"model": self.model, "messages": messages, **fields}
 
     def _fields(self, prompt: Prompt, with_option: bool, with_logprobs: bool) -> dict[str, Any]:
         fields: dict[str, Any] = {"logprobs": True} if with_logprobs else {}
@@ -95,7 +103,12 @@ class OpenAIModel(ChatModel):
         fields["response_format"] = strict
         return {**fields, "reasoning_effort": "low"} if with_option else fields
 
-    def _read(self, completion: ChatCompletion, latency_s: float) -> Completion:
+    def read(self, completion: ChatCompletion, latency_s: float) -> Completion:
+        """Read what came back.
+
+        Raises:
+            LanguageModelError: NoVerdict, or Retryable for what is no completion at all.
+        """
         if not isinstance(completion, ChatCompletion) or not completion.choices:
             raise broken_reply(self.who)
         tokens, choice = _tokens(completion.usage), completion.choices[0]

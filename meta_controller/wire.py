@@ -5,13 +5,18 @@ Both stand on httpx2, so what happened on the wire is read from its exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from meta_controller.confidence import label_chances
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
 from meta_controller.language_model import NO_TOKENS, Completion, Question, Reply, Tokens
 from meta_controller.packing import read_pack
 from meta_controller.prompt import aliases, read_answer
+
+UPLOAD_S = 600.0
+"""For a batch of many megabytes, up or down."""
 
 
 class Option:
@@ -44,6 +49,24 @@ class Option:
             "option refused",
             retry_after_s=0.0,
         )
+
+
+@contextmanager
+def speaking(
+    who: str, root: type[Exception], translate: Callable[[Any, str], LanguageModelError]
+) -> Iterator[None]:
+    """Turn whatever an SDK (its errors' `root`) or the wire raises inside into our errors."""
+    import httpx2
+
+    try:
+        yield
+    except root as error:
+        # "from None": what the provider wrote may quote the key or the text.
+        raise translate(error, who) from None
+    except httpx2.HTTPError:  # while a body was streamed
+        raise Retryable(f"{who}: connection lost: try again", "connection") from None
+    except (ValueError, KeyError, TypeError):  # not what the API promises
+        raise broken_reply(who) from None
 
 
 def lost_connection(error: Exception, who: str) -> Retryable:

@@ -20,6 +20,7 @@ from backend.errors import LabelStudioError
 from backend.evidence_store import text_hash
 from backend.jobs import refit
 from backend.jobs.asking import Asking
+from backend.jobs.backlog import MOST, Backlog, is_waiting
 from backend.jobs.known import asked_key
 from backend.jobs.questions import PROBE, PROOF, Questions
 from backend.jobs.stored import Stored, unpack
@@ -62,6 +63,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     # The waiting write-backs come last: Label Studio being down must not keep verdicts from coming.
     if reviewer:
         review = _Review(wiring, project, reviewer, lease)
+        review.take_up()
         kinds = review.rounds()
         if review.questions.unreachable:
             raise review.questions.unreachable
@@ -98,12 +100,40 @@ class _Review:
         self.controls = {one.name: one for one in parse(self.project.label_config)}
         self.asking = Asking(self.wiring, self.project, self.controls)
         self.learns = any(self.questions.learns(name) for name in self.controls)
+        self.backlog = Backlog(self.wiring, self.project, self.lease)
+
+    def take_up(self) -> None:
+        """Take up what batches brought: answers are stored, so asking costs nothing now."""
+        from meta_controller.language_model import Question
+        from meta_controller.reviewer import Outcome
+
+        for batch, answered, failed in self.backlog.collect():
+            people = self.wiring.pool(self.project.id).places("human")
+            known = [
+                one
+                for one in answered
+                if one.control in self.controls
+                and (one.reason == PROBE or (one.task_id, one.control) not in people)
+            ]
+            for start in range(0, len(known), _BATCH):
+                self._ask(known[start : start + _BATCH])
+            for sample, error in failed:
+                if control := self.controls.get(sample.control):
+                    asked = Question(sample.control, sample.text, control.labels)
+                    outcome = Outcome(asked, None, str(error), error.kind)
+                    self._keep(sample, outcome, None, Counter())
+            self.backlog.forget(batch)
 
     def rounds(self) -> Counter[str]:
         """Ask at the pace that the budget allows; while tasks still come, one round."""
         for number in range(ROUNDS):
             allowed = allowance(self.wiring, self.project, number)
+            if is_waiting(self.wiring.redis, self.project.id):
+                break
             self.questions.refresh(allowed.budget, allowed.spent)
+            if self.backlog.takes(min(allowed.calls, self.questions.left)):
+                if self._send_off(min(allowed.calls, MOST)):
+                    break
             asked = self._round(allowed)
             if not asked or allowed.importing:
                 break
@@ -127,6 +157,17 @@ class _Review:
             self._show_now_and_then()
         return asked
 
+    def _send_off(self, count: int) -> int:
+        """Send questions that can wait as a batch; returns how many went."""
+        samples = self.questions.take(count)
+        priors = self._priors(samples)
+        chances = {member: chance for member, (_, chance) in priors.items()}
+        questions, redacted = self.asking.questions(samples, chances)
+        sent = self.backlog.submit(questions, samples)
+        taken = sum(redacted.values(), Counter[str]()) if sent else Counter[str]()
+        self.lease.transaction(lambda pipe: self.reviewer.ledger.count_redacted(pipe, taken))
+        return sent
+
     def _show_now_and_then(self) -> None:
         """Show verdicts while others are still asked for; a failure is tried again."""
         if not self.wiring.has_label_studio or time.monotonic() - self.shown_at < _SHOW_EVERY_S:
@@ -147,7 +188,7 @@ class _Review:
         chances = {member: chance for member, (_, chance) in priors.items()}
         questions, redacted = self.asking.questions(batch, chances)
         # Only this lease's holder asks for this project: other runs' reservations are dead.
-        self.reviewer.ledger.charge_lost(lambda run: run == self.lease.token)
+        self.reviewer.ledger.charge_lost(self._lives)
         asked = 0
         for outcome in self.reviewer.review(questions, self.lease.transaction, self.lease.token):
             self.kinds[outcome.kind] += 1
@@ -156,6 +197,12 @@ class _Review:
             taken = redacted[member] if outcome.askings else Counter()
             self._keep(samples[member], outcome, priors.get(member), taken)
         return asked
+
+    def _lives(self, run: str) -> bool:
+        """Whether a run's reservations still stand: this lease's, and those of batches."""
+        from meta_controller.batch_store import RUN
+
+        return run == self.lease.token or run.startswith(RUN)
 
     def _priors(self, batch: Sequence[HardSample]) -> dict[str, Prior]:
         """What the committee's stored evidence says of each sample, as far as there is any."""

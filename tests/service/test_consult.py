@@ -26,7 +26,7 @@ def model(provider: Provider) -> Iterator[AnthropicModel]:
     made = AnthropicModel("claude-haiku-4-5", KEY, provider.url, timeout_s=0.4)
     made._effort._refused = True
     yield made
-    made._client.close()
+    made.client.close()
 
 
 @pytest.fixture

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
 import re
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from machine import CONFIG, Machine, eventually
 from provider import KEY, Provider, Scene, says
 
+from backend import worker
 from backend.jobs import lease_name
 from backend.jobs.review import paused_key
 from backend.label_config import parse
 from backend.lease import Lease
 from backend.projects import HardSample
+from backend.settings import Settings
+from backend.wiring import Wiring
 from meta_controller.language_model import Tokens
 from meta_controller.ledger import Ledger
 from meta_controller.prices import NANO, Price
@@ -71,9 +77,25 @@ def start(provider: Provider, folder: Path) -> Machine:
     return Machine(folder, **settings)
 
 
-def kill(machine: Machine) -> int:
-    """Kill the worker and all it started, let its leases run out; returns what was in flight."""
-    machine.kill("review")
+def run_worker(environ: dict[str, str]) -> None:
+    """A review worker, as `python -m backend worker review` runs one."""
+    os.environ.update(environ)
+    worker.run(Wiring(Settings.from_env(environ)), "review")
+
+
+def started(machine: Machine) -> BaseProcess:
+    """A worker forked from a process that has imported all it needs: imports take seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["backend.worker", "backend.jobs.review", "openai"])
+    process = context.Process(target=run_worker, args=(machine.environ,))
+    process.start()
+    return process
+
+
+def kill(machine: Machine, process: BaseProcess) -> int:
+    """Kill the worker, let its leases run out at once; returns what was in flight."""
+    process.kill()
+    process.join()
     redis = machine.wiring.redis
     redis.delete(Lease.key(lease_name("review", PROJECT)), Lease.key("scheduler"))
     return int(redis.hlen(Ledger(redis, PROJECT).inflight_key))
@@ -93,20 +115,21 @@ def test_ten_kills_cost_no_more_than_what_was_in_flight(tmp_path: Path) -> None:
         )
         in_flight, stored = 0, set[str]()
         for _ in range(KILLS):
-            machine.start("review")
+            process = started(machine)
             enough = provider.calls + dice.randint(1, 25)
             eventually(lambda calls=enough: provider.calls >= calls, 30, "some calls")
             time.sleep(dice.uniform(0, 0.2))
-            in_flight += kill(machine)
+            in_flight += kill(machine, process)
             stored |= {verdict.text.rstrip(".") for verdict in pool.verdicts()}
         assert desk.waiting()["to_review"], "the kills came in the middle of the work"
-        machine.start("review")
+        process = started(machine)
 
         def over() -> bool:
             redis.delete(paused_key(PROJECT))
             return not desk.waiting()["to_review"]
 
         eventually(over, 60, "all samples to end")
+        kill(machine, process)
         verdicts = {verdict.text.rstrip(".") for verdict in pool.verdicts()}
         left = {one.text.rstrip("."): one.error for one in desk.hard()}
         assert len(verdicts) + len(left) == SAMPLES and not verdicts & set(left)

@@ -44,7 +44,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     yield make_one
     for model in made:
-        model._client.close()
+        model.client.close()
 
 
 def failure(model: LanguageModel, question: Question = ASKED) -> LanguageModelError:
@@ -77,7 +77,7 @@ def test_claudes_prefix_is_marked_for_the_cache_and_the_sample_is_not(provider: 
     (block,) = body["system"]
     assert block["cache_control"] == {"type": "ephemeral"} and "private" not in block["text"]
     assert "cache_control" not in json.dumps(body["messages"])
-    model._client.close()
+    model.client.close()
 
 
 def test_several_labels_and_unsure_come_through(provider: Provider, make: Make) -> None:
@@ -163,7 +163,7 @@ def test_claudes_refusal_and_truncation_are_no_verdict(
     model = claude(provider)
     error = failure(model)
     assert (type(error), error.kind, error.tokens.written) == (NoVerdict, kind, 20)
-    model._client.close()
+    model.client.close()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_openais_refusal_and_truncation_are_no_verdict(
     model = compatible(provider)
     error = failure(model)
     assert (type(error), error.kind, error.tokens.written) == (NoVerdict, kind, 20)
-    model._client.close()
+    model.client.close()
 
 
 def test_a_server_without_json_schema_is_asked_in_json_mode_from_then_on(
@@ -199,7 +199,7 @@ def test_a_server_without_json_schema_is_asked_in_json_mode_from_then_on(
         assert model.ask(ASKED).labels == ("positive",)
     formats = [body["response_format"]["type"] for body in provider.requests]
     assert formats == ["json_schema", "json_object", "json_object"]
-    model._client.close()
+    model.client.close()
 
 
 def test_a_claude_without_effort_is_asked_without_from_then_on(provider: Provider) -> None:
@@ -210,7 +210,7 @@ def test_a_claude_without_effort_is_asked_without_from_then_on(provider: Provide
     model = claude(provider)
     assert failure(model).kind == "option refused"
     assert model.ask(ASKED).labels == ("positive",)
-    model._client.close()
+    model.client.close()
 
 
 def test_a_rejection_after_an_accepted_request_is_about_the_sample(

@@ -93,7 +93,7 @@ def workers(socket: str, provider: Provider, caps: Caps) -> Iterator[list[Worker
             else:
                 model = OpenAIModel("qwen3", KEY, provider.url + "/v1", TIMEOUT_S)
                 model._option._accepted = True
-            stack.callback(model._client.close)
+            stack.callback(model.client.close)
             made.append(Worker(redis, model, number + 1, caps))
         yield made
 

@@ -88,7 +88,7 @@ def model(provider: Provider) -> Iterator[AnthropicModel]:
     made._effort._refused = True  # so that 400 is about the sample
     yield made
     join_review_threads()
-    made._client.close()
+    made.client.close()
 
 
 def join_review_threads() -> None:
@@ -377,7 +377,7 @@ def test_a_server_without_json_schema_costs_one_extra_call(desk: Desk, provider:
     outcomes = list(desk.make(server, concurrency=1).review(questions(5), desk.transaction))
     assert [o.kind for o in outcomes] == ["verdict"] * 5
     assert provider.calls == 6
-    server._client.close()
+    server.client.close()
 
 
 def test_the_scripted_reviewer_goes_the_whole_way_and_costs_nothing(

@@ -105,7 +105,8 @@ def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["LLM_MODE", "LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"]
+    "name",
+    ["LLM_MODE", "LLM_BATCH", "LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"],
 )
 def test_an_unknown_choice_is_refused(name: str) -> None:
     assert refusal(**{name: "maybe"}).startswith(f"{name} is 'maybe'; ")
