@@ -33,7 +33,7 @@ def answer_key(model: LanguageModel, question: Question) -> str:
         question.control,
         question.labels.to_json(),
         question.guideline,
-        dict(question.descriptions),
+        question.descriptions,
         question.draw,
         normalise(question.text),
     )

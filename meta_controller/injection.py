@@ -22,7 +22,7 @@ from typing import Literal
 Level = Literal["none", "suspected", "clear"]
 
 CLEAR = 2
-_ENDS_CHARS = 8000  # of a longer text both ends are read: the LLM sees no more
+_ENDS_CHARS = 4000  # of a longer text both ends are read: the LLM sees no more
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ _BEFORE = r"(?:previous|prior|above|earlier|preceding|existing|foregoing|system|
 _OVERRIDE = (
     rf"(?:ignore|disregard|forget|override|bypass|skip|drop|discard)\b[^.!?\n]{{0,30}}\b{_BEFORE}"
     rf"\b[^.!?\n]{{0,20}}\b{_THINGS}",
-    rf"(?:ignore|disregard|forget|override|bypass)\b (?:all |any )?(?:of )?(?:the|your|these|my) "
-    rf"(?:\w+ )?{_THINGS}\b",
+    r"(?:ignore|disregard|forget|override|bypass)\b (?:all |any )?(?:of )?"
+    r"(?:the|your|these|my|all) (?:\w+ )?(?:instructions?|prompts?|guidelines?|directives)\b",
+    r"(?:ignore|disregard|forget|override|bypass)\b (?:all |any )?(?:of )?your (?:\w+ )?rules\b",
     r"(?:ignore|disregard|forget|override) (?:everything|anything|all|whatever)\b[^.!?\n]{0,30}"
     r"\b(?:above|before|told|said so far|were given|instructed)",
     r"(?:do not|don't|stop) (?:follow|obey)(?:ing)? (?:the|your|any)[^.!?\n]{0,20}" + _THINGS,
@@ -157,7 +158,8 @@ _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*]){5,}\w(?!\w)")
 _ZERO_WIDTH = re.compile("[\u200b\u2060\ufeff\u00ad]")
 _IN_WORD = re.compile("(?<=\\w)[\u200b\u2060\ufeff\u00ad](?=\\w)")
 _BIDI = re.compile("[\u202d\u202e]")
-_TAGS = re.compile("(?<!\U0001f3f4)[\U000e0020-\U000e007e]{2,}")
+_FLAGS = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
+_TAGS = re.compile("[\U000e0020-\U000e007e]{2,}")
 _LOOKALIKES = str.maketrans("аеорсухіѕјԁοαεν", "aeopcyxisjdoaev")
 _LEET = str.maketrans("013457@$", "oieastas")
 _MIXED_WORD = re.compile(r"\b(?=\w*[a-zA-Z])(?=\w*[\u0370-\u04ff])\w+\b")
@@ -169,6 +171,7 @@ def suspicion(text: str, labels: tuple[str, ...] = ()) -> Suspicion:
     """Judge one text; `labels` are the names that an attack would ask for."""
     if len(text) > 2 * _ENDS_CHARS:
         text = f"{text[:_ENDS_CHARS]}\n{text[-_ENDS_CHARS:]}"
+    text = _FLAGS.sub("\U0001f3f4", text)  # those of regions are made of invisible letters
     found = dict(_hidden(text))
     plain = _plain(text)
     _add(found, _said(plain, labels))

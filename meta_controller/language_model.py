@@ -6,7 +6,6 @@ Knows no provider, imports no SDK and opens no connection: `providers` makes the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,7 +47,7 @@ NO_TOKENS = Tokens()
 
 @dataclass(frozen=True)
 class Question:
-    """One text to label; `guideline` and `descriptions` (by label) are the project's own.
+    """One text to label; `guideline` and `descriptions` (label, text) are the project's own.
 
     `examples` are shown before the text. Carried, not sent: `task_ids`, the `committee`'s
     probabilities (labels,), empty where it did not vote, and `draw`, which tells apart the askings
@@ -60,7 +59,7 @@ class Question:
     labels: LabelSet
     guideline: str = field(default="", repr=False)
     task_ids: tuple[int, ...] = ()
-    descriptions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    descriptions: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     examples: tuple[Example, ...] = field(default=(), repr=False)
     committee: tuple[float, ...] = ()
     draw: int = 0

@@ -121,9 +121,10 @@ def _quoted(word: str) -> str:
 
 
 def _describe(question: Question) -> Iterable[str]:
+    descriptions = dict(question.descriptions)
     for label in question.labels.labels:
         also = ", ".join(label.synonyms)
-        means = " ".join(_encodable(question.descriptions.get(label.name, "")).split())
+        means = " ".join(_encodable(descriptions.get(label.name, "")).split())
         yield (
             f"- {_quoted(label.name)}"
             + (f" (also: {also})" if also else "")

@@ -51,7 +51,7 @@ class Asking:
                 labels=control.labels,
                 guideline=self._project.guideline,
                 task_ids=(sample.task_id,),
-                descriptions=dict(control.descriptions),
+                descriptions=control.descriptions,
                 examples=self._examples[sample.control].near(
                     sample.text, self._wiring.settings.llm_examples
                 ),
