@@ -102,3 +102,8 @@ def _tasks(wiring: Wiring, project: Project) -> tuple[int, int, bool]:
     expected = max(project.tasks, seen + waiting["to_predict"])
     coming = waiting["to_predict"] if project.push else expected - seen
     return seen, expected, coming > 0
+
+
+def expected_tasks(wiring: Wiring, project: Project) -> int:
+    """How many tasks a project has or will have, as far as is known."""
+    return _tasks(wiring, project)[1]

@@ -166,16 +166,15 @@ class Batches:
         """Describe the batch, its calls and its prompts."""
         key, now, price = uuid.uuid4().hex, self.clock(), self.price.in_batches()
         calls, prompts, sent = [], {}, {}
-        for together in _packed(new, self.pack):
-            order = {id(question): one for question, one in together}
-            questions = arranged([question for question, _ in together])
+        notes = {id(question): one for question, one in new}
+        for questions in packed([question for question, _ in new], self.pack):
             prompt = prompt_for(questions)
             task_ids = tuple(i for question in questions for i in question.task_ids)
             purpose = Purpose("review", questions[0].control, task_ids)
             call = self.ledger.plan(purpose, self.model, price, prompt.most_tokens, RUN + key)
             calls.append(call)
             prompts[call.id] = prompt
-            sent[call.id] = [order[id(question)] for question in questions]
+            sent[call.id] = [notes[id(question)] for question in questions]
         labels = {question.control: question.labels.to_json() for question, _ in new}
         provider, model = self.model.provider, self.model.model
         return Batch(key, provider, model, now, now + FIND_AFTER_S, sent, labels), calls, prompts
@@ -263,24 +262,23 @@ class Batches:
         return replace(batch, due=self.clock() + POLL_S)
 
 
-def _packed(new: Sequence[_New], most: int) -> list[list[_New]]:
-    """Share questions out to prompts as direct calls do, first ones first."""
-    packs: list[list[_New]] = []
-    open_packs: dict[Any, list[_New]] = {}
-    for question, sent in new:
-        prefix = prefix_of(question)
+def packed(questions: Sequence[Question], most: int) -> list[list[Question]]:
+    """Share questions out to prompts of up to `most`, as direct calls are, first ones first."""
+    packs: list[list[Question]] = []
+    open_packs: dict[Any, list[Question]] = {}
+    for question in questions:
+        prefix, fits = prefix_of(question), most > 1 and fits_others(question)
         pack = open_packs.get(prefix)
-        fits = most > 1 and fits_others(question)
         if pack and fits and _has_room(pack, question, most):
-            pack.append((question, sent))
+            pack.append(question)
             continue
-        packs.append([(question, sent)])
+        packs.append([question])
         if fits:
             open_packs[prefix] = packs[-1]
-    return packs
+    return [arranged(pack) for pack in packs]
 
 
-def _has_room(pack: Sequence[_New], question: Question, most: int) -> bool:
-    texts = [one.text for one, _ in pack]
+def _has_room(pack: Sequence[Question], question: Question, most: int) -> bool:
+    texts = [one.text for one in pack]
     room = sum(map(len, texts)) + len(question.text) <= PACK_CHARS
     return len(pack) < most and room and question.text not in texts

@@ -109,6 +109,13 @@ def price_of(
     return listed
 
 
+def cheapest_batch(tokens: Tokens) -> tuple[str, Price]:
+    """The model of the list that takes least for such a call in a batch, and its price there."""
+    prices = {name: _listed(name).in_batches() for name in _USD_PER_MTOK}
+    name = min(prices, key=lambda one: prices[one].nano_usd(tokens))
+    return name, prices[name]
+
+
 def _listed(model: str) -> Price:
     # Not by bare prefix: gpt-5-pro is no gpt-5, claude-opus-5-20270101 is a claude-opus-5.
     fitting = [name for name in _USD_PER_MTOK if _is_version_of(model, name)]
