@@ -136,6 +136,7 @@ _WEAK_SIGNS = {
         r"\b(?:label|answer|classif\w+|respon\w+)",
         r"\bif you (?:do not|don't|fail to|refuse to) (?:label|classify|answer with|respond with)",
     ),
+    "hidden markup": (r"<!--",),
     "rule": (
         r"\b(?:from now on|henceforth|always|only) (?:answer|respond|reply|output|label|classify)"
         r"\b",
@@ -144,6 +145,18 @@ _WEAK_SIGNS = {
         r"(?:label|classif|annotat|categori|tagg|mark)",
     ),
 }
+# Words of labelling, by language: beside a label's name they make a text suspected.
+_ABOUT_LABELS = re.compile(
+    r"\b(?:labels?|labell?(?:ed|ing|er)|classif\w+|categori\w+|annotat\w+|sentiment|verdict|samples?"
+    r"|output|tokens?|prompt|ai|llm|assistant|chatbot|override|administrator|grader|judged?"
+    r"|pick|choose|select|respond|return|(?:to|must|should) (?:write|say|answer|go with)"
+    r"|go with|treat (?:this|it)|counts? as|mark (?:this|it)"
+    r"|ki|werten|gewertet|bewerte\w*|einstufen|kennzeichne\w*|ia|modèle|modelo|modello|étiquette\w*"
+    r"|clasific\w+|classifi\w+|etiquet\w+|etichett\w+|ответ\w*|метк\w+|модел\w+|классифи\w+"
+    r"|позначк\w+|etykiet\w+|oznacz\w*|etiket\w*)\b|标|选择|归为|分类|ラベル|分類|레이블|분류|صنف|تصنيف"
+    r"|लेबल|(?:^|\n)\s*[QA]:|\bA:",
+    re.IGNORECASE,
+)
 
 
 def _joined(patterns: tuple[str, ...]) -> re.Pattern[str]:
@@ -176,9 +189,9 @@ def suspicion(text: str, labels: tuple[str, ...] = ()) -> Suspicion:
     plain = _plain(text)
     _add(found, _said(plain, labels))
     for name, other in _disguised(plain):
-        under = dict(_said(other, labels))
-        if any(sign not in found for sign in under) and sum(under.values()) >= CLEAR:
-            found[name] = CLEAR
+        under = {sign: weight for sign, weight in _said(other, labels) if sign not in found}
+        if under:
+            found[name] = min(CLEAR, sum(under.values()))
     weight = sum(found.values())
     level: Level = "clear" if weight >= CLEAR else "suspected" if weight else "none"
     return Suspicion(level, tuple(found))
@@ -213,16 +226,16 @@ def _said(text: str, labels: tuple[str, ...]) -> Iterator[tuple[str, int]]:
         if pattern.search(text):
             yield name, 1
     if labels:
-        orders, lines = _label_patterns(labels)
-        if orders.search(text):
+        orders, lines, names = _label_patterns(labels)
+        if orders.search(text) or (names.search(text) and _ABOUT_LABELS.search(text)):
             yield "label ordered", 1
         if times := len(lines.findall(text)):
             yield "label line", min(CLEAR, times)
 
 
 @lru_cache(maxsize=256)
-def _label_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """An order to answer a label; and a line that reads like an answer."""
+def _label_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """An order to answer a label, a line that reads like an answer, and a label at all."""
     names = "|".join(re.escape(name) for name in sorted(labels, key=len, reverse=True))
     quoted = rf"[\"'“”„«「*`]{{1,2}}(?:{names})[\"'“”»」*`.]"
     bare = rf"[\"'“”„«「*`]{{0,2}}(?:{names})(?!\w)"
@@ -242,7 +255,8 @@ def _label_patterns(labels: tuple[str, ...]) -> tuple[re.Pattern[str], re.Patter
         r"(?:^|\n)\s*[-*>]?\s*(?:final )?(?:label|answer|class|category|output|classification"
         rf"|response)\s*(?::|=|->|→)\s*{bare}"
     )
-    return _joined(orders), re.compile(lines, re.IGNORECASE)
+    named = rf"(?<![\w-])(?:{names})(?![\w-])|(?<=[^\x00-\x7f])(?:{names})"
+    return _joined(orders), re.compile(lines, re.IGNORECASE), re.compile(named, re.IGNORECASE)
 
 
 def _disguised(text: str) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,13 @@ from meta_controller.errors import Fatal, LanguageModelError, from_status
 from meta_controller.language_model import NO_TOKENS, TIMEOUT_S, Completion, Prompt, Tokens
 from meta_controller.wire import Option, broken_reply, lost_connection, no_verdict
 
+_OPTIONAL = ("format", "logprobs", "prompt_cache")
+"""Not every model or server knows them: custom servers may not know json_schema and OpenAI's older
+models no reasoning effort ("format"); reasoning models tell no likelihoods; and models before
+GPT-5.6 know no explicit breakpoint. Without one those after it would write every prompt to the
+cache, its sample included, at 1.25 times the price, and never find any of it again.
+Source: https://developers.openai.com/api/docs/guides/prompt-caching
+"""
 _STOPPED = {
     "content_filter": ("refusal", "the content filter stepped in"),
     "length": ("truncated", "the answer is too long"),
@@ -42,10 +49,7 @@ class OpenAIModel(ChatModel):
         self, model: str, api_key: str, base_url: str = "", timeout_s: float = TIMEOUT_S
     ) -> None:
         super().__init__(model, base_url)
-        # Custom servers may not know json_schema, OpenAI's older models no reasoning effort.
-        self._option = Option()
-        # Reasoning models and some servers tell no likelihoods.
-        self._logprobs = Option()
+        self._options = {name: Option() for name in _OPTIONAL}
         self.client = OpenAI(
             api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
         )
@@ -56,52 +60,62 @@ class OpenAIModel(ChatModel):
         Raises:
             LanguageModelError: Retryable, Fatal or NoVerdict.
         """
-        with_option = self._option.wanted
-        with_logprobs = prompt.with_chances and self._logprobs.wanted
+        sent = self._wanted(prompt)
         started_s = time.monotonic()
         try:
-            completion = self.client.chat.completions.create(
-                **self._body(prompt, with_option, with_logprobs)
-            )
+            completion = self.client.chat.completions.create(**self._body(prompt, sent))
         except OpenAIError as error:
             # "from None": what the provider wrote may quote the key or the text.
-            sent = [(self._option, with_option), (self._logprobs, with_logprobs)]
-            if "logprob" in str(error):
-                sent.reverse()
-            failure = translate(error, self.who)
-            for option, was_sent in sent:  # the first that can be to blame is
-                failure = option.refused(failure, was_sent)
-            raise failure from None
+            raise self._refused(error, sent) from None
         except ValueError:  # a body that is not the JSON it says it is
             raise broken_reply(self.who) from None
-        self._option.accepted(with_option)
-        self._logprobs.accepted(with_logprobs)
+        for name, option in self._options.items():
+            option.accepted(name in sent)
         return self.read(completion, time.monotonic() - started_s)
 
     def batched(self, prompt: Prompt) -> dict[str, Any]:
         """The request that sends a prompt in a batch."""
-        with_logprobs = prompt.with_chances and self._logprobs.wanted
-        return self._body(prompt, self._option.wanted, with_logprobs)
+        return self._body(prompt, self._wanted(prompt))
 
-    def _body(self, prompt: Prompt, with_option: bool, with_logprobs: bool) -> dict[str, Any]:
+    def _wanted(self, prompt: Prompt) -> frozenset[str]:
+        """The optional fields that are to be sent."""
+        wanted = {name for name, option in self._options.items() if option.wanted}
+        if not prompt.with_chances:
+            wanted.discard("logprobs")
+        if self.base_url:
+            wanted.discard("prompt_cache")
+        return frozenset(wanted)
+
+    def _refused(self, error: OpenAIError, sent: frozenset[str]) -> LanguageModelError:
+        """Class an error; where it can be an optional field's fault, the one that it names."""
+        failure = translate(error, self.who)
+        for name in sorted(_OPTIONAL, key=lambda name: name not in str(error)):
+            failure = self._options[name].refused(failure, name in sent)
+        return failure
+
+    def _body(self, prompt: Prompt, sent: frozenset[str]) -> dict[str, Any]:
+        system: dict[str, Any] = {"type": "text", "text": prompt.system}
+        fields = self._fields(prompt, "format" in sent)
+        if "logprobs" in sent:
+            fields["logprobs"] = True
+        if "prompt_cache" in sent:
+            system["prompt_cache_breakpoint"] = {"mode": "explicit"}
+            fields["prompt_cache_options"] = {"mode": "explicit"}
         messages = [
-            {"role": "system", "content": prompt.system},
+            {"role": "system", "content": [system] if "prompt_cache" in sent else prompt.system},
             {"role": "user", "content": prompt.sample},
         ]
-        fields = self._fields(prompt, with_option, with_logprobs)
         return {"model": self.model, "messages": messages, **fields}
 
-    def _fields(self, prompt: Prompt, with_option: bool, with_logprobs: bool) -> dict[str, Any]:
-        fields: dict[str, Any] = {"logprobs": True} if with_logprobs else {}
+    def _fields(self, prompt: Prompt, with_format: bool) -> dict[str, Any]:
         schema = {"name": "answer", "strict": True, "schema": prompt.schema}
         strict = {"type": "json_schema", "json_schema": schema}
         if self.base_url:
             # Compatible servers know max_tokens; OpenAI's reasoning models refuse that name.
-            form = strict if with_option else {"type": "json_object"}
-            return {**fields, "max_tokens": prompt.max_output_tokens, "response_format": form}
-        fields["max_completion_tokens"] = prompt.max_output_tokens
-        fields["response_format"] = strict
-        return {**fields, "reasoning_effort": "low"} if with_option else fields
+            form = strict if with_format else {"type": "json_object"}
+            return {"max_tokens": prompt.max_output_tokens, "response_format": form}
+        fields = {"max_completion_tokens": prompt.max_output_tokens, "response_format": strict}
+        return {**fields, "reasoning_effort": "low"} if with_format else fields
 
     def read(self, completion: ChatCompletion, latency_s: float) -> Completion:
         """Read what came back.

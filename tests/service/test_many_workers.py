@@ -92,7 +92,7 @@ def workers(socket: str, provider: Provider, caps: Caps) -> Iterator[list[Worker
                 model._effort._accepted = True
             else:
                 model = OpenAIModel("qwen3", KEY, provider.url + "/v1", TIMEOUT_S)
-                model._option._accepted = True
+                model._options["format"]._accepted = True
             stack.callback(model.client.close)
             made.append(Worker(redis, model, number + 1, caps))
         yield made
