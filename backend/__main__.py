@@ -17,6 +17,7 @@ from backend.errors import BackendError, LabelStudioError
 from backend.logs import configure
 from backend.settings import Settings, read_environment, table
 from backend.wiring import Wiring
+from meta_controller.errors import MetaControllerError
 from specialists.errors import SpecialistError
 from training.errors import TrainingError
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from backend.connect import explain
 
         return _fail(explain(error))
-    except (BackendError, SpecialistError, TrainingError) as error:
+    except (BackendError, MetaControllerError, SpecialistError, TrainingError) as error:
         return _fail(str(error))
     except redis.RedisError as error:
         return _fail(f"Redis does not answer ({type(error).__name__}): make run starts one.")
@@ -115,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one = add("status", _status, "Show projects, tags, pool, queues, workers, spend and errors.")
     one.add_argument("--json", action="store_true", help="print everything as JSON")
+    one = add("estimate", _estimate, "Tell samples, tokens and money before the LLM is asked.")
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one = add("ledger", _ledger, "Show what the LLM took and cost, by project and model.")
+    one.add_argument("--project", type=_positive, metavar="ID", help="one project only")
+    one.add_argument("--csv", action="store_true", help="print a line for each project and model")
     add("doctor", _doctor, "Test the set-up from both sides and print the fix for each problem.")
     one = add("train", _train, "Start a stage now, with what is in the pool.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
@@ -244,6 +250,29 @@ def _doctor(wiring: Wiring, arguments: argparse.Namespace) -> int:
     findings = doctor.examine(wiring)
     _say(doctor.render(findings))
     return 1 if any(one.level == "fail" for one in findings) else 0
+
+
+def _estimate(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, estimate
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(arguments.project)
+    if project is None or not project.label_config:
+        return _fail(f"Project {arguments.project} is unknown: connect it first.")
+    _say(estimate.render(wiring, project, estimate.estimate(wiring, project)))
+    return 0
+
+
+def _ledger(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, ledger_report
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    accounts = ledger_report.collect(wiring, arguments.project)
+    if arguments.csv:
+        ledger_report.write_csv(accounts, sys.stdout)
+    else:
+        _say(ledger_report.render(accounts))
+    return 0
 
 
 def _train(wiring: Wiring, arguments: argparse.Namespace) -> int:

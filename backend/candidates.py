@@ -93,7 +93,8 @@ class Adviser:
         model = self.wiring.language_model
         if model is None or model.provider == "scripted":
             return None
-        price, ledger = self.wiring.price(model), self.wiring.ledger(self.project_id)
+        price = self.wiring.price(model)
+        ledger = self.wiring.ledger(self.project_id, price)
         try:
             answer = consult(
                 model,

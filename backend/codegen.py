@@ -101,15 +101,16 @@ def _write(
         llm = wiring.language_model
         if llm is None:
             raise NotConfigured("Code is written by an LLM: set ANTHROPIC_API_KEY, OPENAI_API_KEY.")
-        reviewer = wiring.reviewer(project_id, llm)
+        price = wiring.price(llm)
+        ledger = wiring.ledger(project_id, price)
         with wiring.lease(lease_name("codegen", project_id)) as lease:
 
             def ask(prompt: Prompt) -> Completion:
                 return consult(
                     llm,
                     prompt,
-                    reviewer.ledger,
-                    reviewer.price,
+                    ledger,
+                    price,
                     _WORK,
                     lease.transaction,
                     lease.token,

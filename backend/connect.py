@@ -13,7 +13,7 @@ from typing import Any
 from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
-from backend.label_config import parse
+from backend.label_config import guideline_of, parse
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -63,7 +63,7 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
         project_id,
         label_config=remote["label_config"],
         title=remote.get("title", ""),
-        guideline=remote.get("expert_instruction") or "",
+        guideline=guideline_of(remote),
         push=True,
         empty=empty,
         backend_id=backend_id,

@@ -120,7 +120,9 @@ def _llm(wiring: Wiring) -> Iterator[Finding]:
     except (MetaControllerError, OSError) as error:
         yield Finding("fail", f"LLM settings: {error}", "correct the variable it names")
     llm = wiring.queues.told("review").get("llm", "unknown, no review worker started yet")
-    if llm.startswith("none"):
+    if llm.startswith("off"):
+        yield Finding("ok", f"LLM: {llm}")
+    elif llm.startswith("none"):
         yield Finding(
             "warn",
             "No LLM: hard samples wait for people",
@@ -132,6 +134,8 @@ def _llm(wiring: Wiring) -> Iterator[Finding]:
             "The reviewer is scripted: its verdicts come from a file, no LLM",
             "set LLM_PROVIDER for real projects",
         )
+    elif "price unknown" in llm:
+        yield Finding("warn", f"LLM: {llm}", "set LLM_PRICE, or LLM_BUDGET_TOKENS to your own cap")
     else:
         yield Finding("ok", f"LLM: {llm}")
 

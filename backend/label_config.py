@@ -21,6 +21,10 @@ from specialists.types import Label, LabelSet
 MAX_CONFIG_BYTES = 1_048_576
 """Thousands of choices fit into 200 kB; more than this is no label config."""
 
+MAX_DESCRIPTION_CHARS = 500
+MAX_GUIDELINE_CHARS = 20_000
+"""Some 5,000 tokens, sent with every call to the LLM: more than ten pages of instructions."""
+
 _FIX = "Give the project a <Choices> tag whose toName names a <Text> or <HyperText> tag."
 _RATIONALE_NAMES = ("rationale", "reason", "explanation")
 _VARIABLE = re.compile(r"\$([^\s$]+)")
@@ -45,7 +49,8 @@ class Control:
     """One `Choices` tag: what it asks and about which text.
 
     `field` is the key of the text in the task's data; `rationale` names the TextArea beside it
-    that shows people why a label was proposed, if the project has one.
+    that shows people why a label was proposed, if the project has one. `descriptions` are what the
+    project says of its labels, by name.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Control:
     field: str
     html: bool
     rationale: str | None
+    descriptions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,7 @@ def _control(tag: _Tag, objects: Mapping[str, _Tag], areas: Iterable[_Tag]) -> C
         field=_field(objects[target]),
         html=objects[target].kind == "hypertext",
         rationale=next((area["name"] for area in areas if _explains(area, target)), None),
+        descriptions=tuple(_descriptions(tag)),
     )
 
 
@@ -183,6 +190,25 @@ def _labels(choices: _Tag) -> tuple[Label, ...]:
         if name:
             labels.setdefault(name, Label(name, tuple(w for w in synonyms if w and w != name)))
     return tuple(labels.values())
+
+
+def _descriptions(choices: _Tag) -> Iterator[tuple[str, str]]:
+    """What people read beside each label: the `hint`, and `html` shown in place of its value."""
+    for element in _outermost(choices.element):
+        tag = _tag(element)
+        name = tag["alias"] or tag["value"]
+        shown = _visible_text(tag["html"])
+        said = dict.fromkeys(text for text in (shown, tag["hint"]) if text)
+        told = " ".join(text for text in said if text.casefold() != tag["value"].casefold())
+        if name and told:
+            yield name, told[:MAX_DESCRIPTION_CHARS]
+
+
+def guideline_of(project: Mapping[str, Any]) -> str:
+    """How a project wants to be labelled: its description, and its instructions, which are HTML."""
+    described = " ".join(str(project.get("description") or "").split())
+    told = (described, _visible_text(str(project.get("expert_instruction") or "")))
+    return _encodable("\n".join(text for text in told if text)[:MAX_GUIDELINE_CHARS])
 
 
 def _outermost(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:

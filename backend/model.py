@@ -20,6 +20,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
+from backend.jobs.backlog import QUIET_S, people_key
 from backend.label_config import Control, parse, text_of
 from backend.labeling import Labeled, note
 from backend.settings import Settings
@@ -177,6 +178,8 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             pool.retract(annotation_id)
         desk.want_predictions(hook.created_tasks)
         desk.forget_tasks(hook.deleted_tasks, [control.name for control in self.controls])
+        if hook.answers:
+            wiring.redis.set(people_key(self._project), 1, ex=QUIET_S)
         self._wake(hook)
         return {"recorded": len(hook.answers), "retracted": len(hook.retracted)}
 

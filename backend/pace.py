@@ -23,18 +23,15 @@ PROBE_SHARE = 0.25
 def budget_calls(
     expected: float,
     share: float,
-    usd_left: float | None = None,
-    usd_per_call: float | None = None,
+    calls_left: float | None = None,
     spent: int = 0,
 ) -> float:
     """Calls that a project may make in all, the `spent` ones among them.
 
-    `share` is calls per expected task; the money left counts once a call's mean price is known.
+    `share` is calls per expected task; `calls_left` is how many the caps on money and tokens allow.
     """
     allowed = share * expected
-    if usd_left is not None and usd_per_call:
-        allowed = min(allowed, spent + max(0.0, usd_left) / usd_per_call)
-    return allowed
+    return allowed if calls_left is None else min(allowed, spent + max(0.0, calls_left))
 
 
 @dataclass(frozen=True)

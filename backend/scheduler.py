@@ -13,7 +13,7 @@ import threading
 import redis
 
 from backend.allowance import allowance
-from backend.jobs import lease_name, pause_key, reconcile, refit, review
+from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.shards import prelabels
 from backend.triggers import is_due
@@ -75,13 +75,17 @@ class Scheduler:
         ]
 
     def _can_review(self, project_id: int, waiting: dict[str, int]) -> bool:
-        """Something can be done now: a refit, a verdict to write back, or a call to the LLM."""
+        """Something can be done now: a refit, a write-back, a call, a look at a batch."""
         wiring = self._wiring
         if waiting["to_patch"] and wiring.has_label_studio:
             return True
         if refit.is_due(wiring, project_id):
             return True
-        if not waiting["to_review"] or not wiring.settings.has_llm:
+        if not wiring.settings.has_llm:
+            return False
+        if backlog.is_due(wiring.redis, project_id):
+            return True
+        if not waiting["to_review"] or backlog.is_waiting(wiring.redis, project_id):
             return False
         if wiring.redis.exists(review.paused_key(project_id)):
             return False

@@ -12,9 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backend.errors import BackendError
+
+if TYPE_CHECKING:
+    from meta_controller.budget import Caps
 
 
 class SettingsError(BackendError):
@@ -62,6 +65,9 @@ class Settings:
     memory_mb: float = _setting(
         4000.0, "Megabytes of model weights kept in memory by a process (100..1000000)."
     )
+    llm_mode: str = _setting(
+        "on", "on, or off: no text leaves this machine for an LLM, whatever keys are set."
+    )
     llm_provider: str = _setting(
         "", "anthropic, openai, scripted or none; empty: from the key that is set."
     )
@@ -73,16 +79,56 @@ class Settings:
     llm_budget_usd: float | None = _setting(
         None, "Cap in USD over all projects; empty: no cap. 0 stops asking."
     )
+    llm_budget_day_usd: float | None = _setting(
+        None, "Cap in USD over all projects on one day (UTC); empty: no cap."
+    )
+    llm_budget_project_usd: float | None = _setting(
+        None, "Cap in USD over each project; empty: no cap."
+    )
+    llm_budget_tokens: int | None = _setting(
+        None,
+        "Cap in tokens, sent and written, over all projects; empty: no cap, but 10,000,000 for a"
+        " model whose price is unknown.",
+    )
     llm_price: tuple[float, float] | None = _setting(
         None,
         "USD per million tokens, input and output, as 0.15,0.60; empty: from our dated list. "
-        "A budget needs a known price.",
+        "A budget in USD needs a known price.",
     )
     llm_share: float = _setting(
-        0.25, "LLM calls per task at most (0..1); calls that are worth little are not made."
+        0.25, "Questions to the LLM per task at most (0..1); those worth little are not asked."
+    )
+    llm_batch: str = _setting(
+        "auto",
+        "auto: 100 questions or more that nobody waits for go to the provider's batch API, at half"
+        " the price and up to a day later; or never.",
     )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
+    llm_pack: int = _setting(
+        6, "Questions in one LLM call at most (1..32); long or suspicious texts go alone."
+    )
+    llm_examples: int = _setting(
+        4, "People's answers shown with a question (0..16): near ones, never audits or held-out."
+    )
+    llm_samples: int = _setting(
+        1,
+        "Times that each question is asked (1..9): where a provider tells no likelihoods, how often"
+        " the answers agree is the LLM's confidence. Each costs a call of LLM_SHARE.",
+    )
+    llm_strong_model: str = _setting(
+        "",
+        "Model of the same provider that is asked again where LLM_MODEL is unsure or contradicts a"
+        " sure committee; empty: none.",
+    )
+    llm_strong_price: tuple[float, float] | None = _setting(
+        None, "Price of LLM_STRONG_MODEL as in LLM_PRICE; empty: from our dated list."
+    )
+    llm_redact: str = _setting(
+        "off",
+        "on: addresses, numbers and the like are taken out of texts before they are sent to an LLM"
+        " (names are not; pip install -r requirements-redact.txt), or off.",
+    )
     codegen_approval: str = _setting(
         "human",
         "Who lets code that an LLM wrote serve: human (python -m backend approve) or auto"
@@ -140,8 +186,22 @@ class Settings:
     @property
     def has_llm(self) -> bool:
         """Whether an LLM is configured to review hard samples."""
+        if self.llm_mode == "off" or self.llm_provider == "none":
+            return False
         named = self.llm_provider or self.anthropic_api_key or self.openai_api_key
-        return self.llm_provider != "none" and bool(named or self.llm_base_url)
+        return bool(named or self.llm_base_url)
+
+    @property
+    def llm_caps(self) -> Caps:
+        """What the LLM may take at most."""
+        from meta_controller.budget import Caps
+
+        return Caps(
+            self.llm_budget_usd,
+            self.llm_budget_day_usd,
+            self.llm_budget_project_usd,
+            self.llm_budget_tokens,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -189,8 +249,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     "port": (1, 65535),
     "label_studio_port": (1, 65535),
     "llm_budget_usd": (0, 1e9),
+    "llm_budget_day_usd": (0, 1e9),
+    "llm_budget_project_usd": (0, 1e9),
+    "llm_budget_tokens": (0, 10**15),
     "llm_share": (0, 1),
     "llm_concurrency": (1, 256),
+    "llm_pack": (1, 32),
+    "llm_examples": (0, 16),
+    "llm_samples": (1, 9),
     "llm_timeout_s": (1, 600),
     "target_error": (0.001, 0.5),
     "audit_share": (0, 0.5),
@@ -204,7 +270,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "web_threads": (1, 256),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "llm_mode": ("on", "off"),
+    "llm_batch": ("auto", "never"),
     "llm_provider": ("", "anthropic", "openai", "scripted", "none"),
+    "llm_redact": ("off", "on"),
     "decision_rule": ("value", "paper"),
     "codegen_approval": ("human", "auto"),
     "fine_tune": ("lora", "full", "frozen"),
@@ -238,6 +307,7 @@ def _prices(text: str) -> tuple[float, float]:
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
+    "int | None": (int, "a whole number"),
     "float | None": (float, "a number"),
     "tuple[float, float] | None": (_prices, "two prices such as 0.15,0.60"),
     "Path": (Path, "a path"),

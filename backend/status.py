@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, replace
 from typing import Any
 
 from backend import report
 from backend.allowance import allowance
+from backend.jobs.review import paused_key
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -30,6 +32,8 @@ def collect(wiring: Wiring) -> dict[str, Any]:
 
 
 def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
+    from meta_controller.batch_store import BatchStore
+
     project = wiring.projects.get(project_id)
     desk, pool = wiring.projects.desk(project_id), wiring.pool(project_id)
     promotions = wiring.promotions(project_id)
@@ -52,8 +56,10 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
             **pool.counts(),
         },
         "stage": stage.get("progress", ""),
-        "spend": _spend(wiring, project_id),
+        **_money(wiring, project_id),
         "asking": _asking(wiring, project),
+        "batched": BatchStore(wiring.redis, project_id).size(),
+        "paused": wiring.redis.get(paused_key(project_id)) or "",
         "report": report.read(wiring, project_id),
     }
 
@@ -70,21 +76,25 @@ def _asking(wiring: Wiring, project: Project | None) -> dict[str, Any] | None:
 def _of_workers(wiring: Wiring) -> Settings:
     """The settings with which the review workers ask: their environment is not the CLI's."""
     told = wiring.queues.told("review")
-    if "llm_share" not in told:
+    if "llm_caps" not in told:
         return wiring.settings
-    budget = told["llm_budget_usd"]
+    caps = {f"llm_budget_{name}": cap for name, cap in json.loads(told["llm_caps"]).items()}
     return replace(
         wiring.settings,
+        llm_mode="on",  # where it is off, they say that their provider is none
         llm_provider=told["llm_provider"],
         llm_share=float(told["llm_share"]),
-        llm_budget_usd=float(budget) if budget else None,
+        **caps,
     )
 
 
-def _spend(wiring: Wiring, project_id: int) -> dict[str, Any]:
+def _money(wiring: Wiring, project_id: int) -> dict[str, Any]:
+    """What was spent, and how far each cap that is set is used."""
     from meta_controller.ledger import Ledger
 
-    return asdict(Ledger(wiring.redis, project_id, wiring.settings.llm_budget_usd).spend())
+    ledger = Ledger(wiring.redis, project_id, _of_workers(wiring).llm_caps)
+    budget = [{**asdict(one), "again": one.again} for one in ledger.budget.bounds()]
+    return {"spend": asdict(ledger.spend()), "budget": budget}
 
 
 def render(status: dict[str, Any]) -> str:
@@ -119,10 +129,17 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         f"  LLM calls {spend['calls']}, spent {spend['usd']:.4f} USD, "
         f"verdicts {spend['verdicts']}, unsure {spend['unsure']}",
     ]
+    if spend["tokens"]["sent"]:
+        lines.append(f"  {_tokens(spend['tokens'])}")
+    lines += [f"  {_bound(one)}" for one in project["budget"]]
     if spend["failures"]:
         failed = ", ".join(f"{count} {kind}" for kind, count in spend["failures"].items())
         lines.append(f"  failed calls: {failed}")
     lines += _asking_lines(project)
+    if project["batched"]:
+        lines.append(f"  {project['batched']} questions are with the provider's batch API")
+    if project["paused"]:
+        lines.append(f"  asking pauses for some minutes: {project['paused']}")
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
     lines += [f"  left to people: {n} x {why}" for why, n in project["left_to_people"].items()]
     if project["stage"]:
@@ -143,8 +160,9 @@ def _asking_lines(project: dict[str, Any]) -> list[str]:
         lines.append(f"  LLM-only would take {asking['tasks']} calls and cost {everything:.4f} USD")
     if waiting and asking["used_up"]:
         lines.append(
-            f"  {waiting} hard samples wait for people: LLM_SHARE or LLM_BUDGET_USD is used up "
+            f"  {waiting} hard samples wait for people: {asking['limit']} is used up "
             f"({asking['spent']} of {asking['budget']:.0f} calls)"
+            + (f" until {asking['again']}" if asking["again"] else "")
         )
     elif waiting and not asking["calls"]:
         lines.append(
@@ -152,6 +170,22 @@ def _asking_lines(project: dict[str, Any]) -> list[str]:
             f"{asking['budget']:.0f} calls made)"
         )
     return lines
+
+
+def _tokens(tokens: dict[str, int]) -> str:
+    share = tokens["cached"] / tokens["sent"]
+    return (
+        f"tokens: {tokens['sent']} sent, {share:.1%} of them read from the provider's cache, "
+        f"{tokens['written']} written"
+    )
+
+
+def _bound(bound: dict[str, Any]) -> str:
+    again = f", anew from {bound['again']}" if bound["again"] else ""
+    return (
+        f"{bound['setting']}: {bound['used']:.6g} of {bound['cap']:.6g} {bound['unit']} are spent "
+        f"or reserved{again}"
+    )
 
 
 def _error_line(error: dict[str, Any]) -> str:

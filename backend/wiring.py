@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,13 @@ from training.pool import Pool
 from training.promotions import Promotions
 
 if TYPE_CHECKING:
+    from meta_controller.batches import Batches
     from meta_controller.language_model import LanguageModel
     from meta_controller.ledger import Ledger
     from meta_controller.prices import Price
+    from meta_controller.redaction import Redactor
     from meta_controller.reviewer import Reviewer
+    from meta_controller.tiers import Reviews
     from specialists.batcher import Batcher
     from specialists.models import Models
 
@@ -192,13 +196,24 @@ class Wiring:
 
     @cached_property
     def language_model(self) -> LanguageModel | None:
-        """The reviewing LLM, None when none is configured."""
+        """The reviewing LLM, None when none is configured or LLM_MODE is off."""
+        return self._language_model(self.settings.llm_model)
+
+    @cached_property
+    def strong_model(self) -> LanguageModel | None:
+        """The LLM that is asked again where the first should not decide, None without one."""
+        name = self.settings.llm_strong_model
+        return self._language_model(name) if name else None
+
+    def _language_model(self, name: str) -> LanguageModel | None:
         from meta_controller.providers import build
 
         settings = self.settings
+        if settings.llm_mode == "off":
+            return None
         return build(
             provider=settings.llm_provider,
-            model=settings.llm_model,
+            model=name,
             base_url=settings.llm_base_url,
             anthropic_api_key=settings.anthropic_api_key,
             openai_api_key=settings.openai_api_key,
@@ -206,38 +221,90 @@ class Wiring:
             timeout_s=settings.llm_timeout_s,
         )
 
-    def reviewer(self, project_id: int, model: LanguageModel) -> Reviewer:
-        """The reviewer of one project's hard samples; raises as `price` does."""
+    @cached_property
+    def redactor(self) -> Redactor | None:
+        """What takes personal data out of texts for the LLM, None with LLM_REDACT=off."""
+        if self.settings.llm_redact == "off":
+            return None
+        from meta_controller.redaction import Redactor
+
+        return Redactor()
+
+    def reviewer(self, project_id: int, model: LanguageModel) -> Reviews:
+        """Who reviews one project's hard samples: one model or two, asked once or several times.
+
+        Raises:
+            NotConfigured: A budget is set, but nobody knows what a model costs.
+        """
+        from meta_controller.draws import Draws
+        from meta_controller.tiers import Tiers
+
+        settings = self.settings
+        reviewer = self._reviewer(project_id, model, self.price(model))
+        found: Reviews = reviewer
+        if settings.llm_samples > 1:
+            found = Draws(reviewer, settings.llm_samples)
+        if self.strong_model is None or model.provider == "scripted":
+            return found
+        price = self._price(self.strong_model, settings.llm_strong_price)
+        return Tiers(found, self._reviewer(project_id, self.strong_model, price))
+
+    def _reviewer(self, project_id: int, model: LanguageModel, price: Price) -> Reviewer:
         from meta_controller.answers import Answers
         from meta_controller.reviewer import Reviewer
 
         return Reviewer(
             model,
-            self.ledger(project_id),
+            self.ledger(project_id, price),
             Answers(self.redis, project_id),
-            price=self.price(model),
+            price=price,
             concurrency=self.settings.llm_concurrency,
+            # A script answers texts; it reads no prompt.
+            pack=1 if model.provider == "scripted" else self.settings.llm_pack,
         )
 
-    def ledger(self, project_id: int) -> Ledger:
-        """The LLM calls of one project."""
-        from meta_controller.ledger import Ledger
+    def batches(self, project_id: int, model: LanguageModel) -> Batches | None:
+        """What sends one project's questions as batches; None where the provider has none.
 
-        return Ledger(self.redis, project_id, budget_usd=self.settings.llm_budget_usd)
+        None, too, where each question is asked several times: those are asked directly.
+        """
+        from meta_controller.answers import Answers
+        from meta_controller.batch_store import BatchStore
+        from meta_controller.batches import Batches
+        from meta_controller.providers import batch_api
+
+        api, settings, price = batch_api(model), self.settings, self.price(model)
+        if api is None or settings.llm_samples > 1:
+            return None
+        ledger, answers = self.ledger(project_id, price), Answers(self.redis, project_id)
+        store = BatchStore(self.redis, project_id)
+        return Batches(model, api, store, ledger, answers, price, settings.llm_pack)
 
     def price(self, model: LanguageModel) -> Price:
-        """What a call costs.
+        """What LLM_MODEL costs; not `known` where neither LLM_PRICE nor our list tells."""
+        return self._price(model, self.settings.llm_price)
 
-        Raises:
-            NotConfigured: A budget is set, but nobody knows what the model costs.
-        """
+    def _price(self, model: LanguageModel, override: tuple[float, float] | None) -> Price:
         from meta_controller.prices import price_of
 
-        settings = self.settings
-        price = price_of(model.provider, model.model, settings.llm_base_url, settings.llm_price)
-        if settings.llm_budget_usd is not None and not price.known:
+        return price_of(model.provider, model.model, self.settings.llm_base_url, override)
+
+    def ledger(self, project_id: int, price: Price) -> Ledger:
+        """The ledger of a project's calls at a price; an unknown one is bounded in tokens.
+
+        Raises:
+            NotConfigured: A budget in USD is set, but nobody knows what the model costs.
+        """
+        from meta_controller.budget import UNKNOWN_PRICE_TOKENS
+        from meta_controller.ledger import Ledger
+
+        caps = self.settings.llm_caps
+        if not price.known and caps.in_usd:
             raise NotConfigured(
-                f"LLM_BUDGET_USD cannot be kept: the price of {model.model} is unknown; set "
-                "LLM_PRICE to USD per million tokens, input and output, such as 0.15,0.60."
+                "A budget in USD cannot be kept: the price of the model is unknown; set LLM_PRICE "
+                "to USD per million tokens, input and output, such as 0.15,0.60, or "
+                "LLM_BUDGET_TOKENS instead of the budget in USD."
             )
-        return price
+        if not price.known and caps.tokens is None:
+            caps = replace(caps, tokens=UNKNOWN_PRICE_TOKENS)
+        return Ledger(self.redis, project_id, caps)

@@ -7,11 +7,13 @@ review worker can run the scheduler; a lease lets one of them do it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
 import threading
 import uuid
+from dataclasses import asdict
 
 from rq import SimpleWorker, SpawnWorker
 from rq.serializers import JSONSerializer
@@ -59,7 +61,7 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
         os.nice(_TRAIN_NICENESS)
     stop = threading.Event()
     settings = wiring.settings
-    wiring.queues.tell(kind, **_facts(settings))
+    wiring.queues.tell(kind, **facts(settings))
     threads = [threading.Thread(target=_report, args=(wiring, kind, name, stop), daemon=True)]
     if kind == "review" and not burst:
         threads.append(threading.Thread(target=Scheduler(wiring).run, args=(stop,), daemon=True))
@@ -72,14 +74,13 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
         wiring.queues.gone(kind, name)
 
 
-def _facts(settings: Settings) -> dict[str, str]:
+def facts(settings: Settings) -> dict[str, str]:
     """What a worker runs with, as far as `status` and `connect` tell it."""
-    budget = settings.llm_budget_usd
     return {
         "llm": _llm(settings),
         "llm_provider": _provider(settings),
         "llm_share": str(settings.llm_share),
-        "llm_budget_usd": "" if budget is None else str(budget),
+        "llm_caps": json.dumps(asdict(settings.llm_caps)),
         "decision_rule": settings.decision_rule,
         "stage_size": str(settings.stage_size),
     }
@@ -92,11 +93,20 @@ def _provider(settings: Settings) -> str:
 
 
 def _llm(settings: Settings) -> str:
+    if settings.llm_mode == "off":
+        return "off (LLM_MODE): no text leaves this machine, hard samples wait for people"
     if not settings.has_llm:
         return "none: hard samples wait for people"
     if settings.llm_provider == "scripted":
         return "scripted: answers come from a file, no LLM is asked"
-    return f"{_provider(settings)} {settings.llm_model or '(default model)'}"
+    from meta_controller.prices import price_of
+    from meta_controller.providers import DEFAULT_MODELS
+
+    provider = _provider(settings)
+    model = settings.llm_model or DEFAULT_MODELS[provider]
+    price = price_of(provider, model, settings.llm_base_url, settings.llm_price)
+    known = "" if price.known else ", its price unknown, bounded in tokens (LLM_BUDGET_TOKENS)"
+    return f"{provider} {model}{known}"
 
 
 def _report(wiring: Wiring, kind: str, name: str, stop: threading.Event) -> None:

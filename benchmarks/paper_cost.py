@@ -8,9 +8,10 @@ label. Tasks come as Label Studio sends them, 250 a request. The paper (arXiv 25
 1,065 s for 1,000 texts on an A100.
 
 seconds_per_1000   the models were prepared before, once a machine
-llm_share          calls per text
+llm_calls          some questions share one: LLM_PACK
+llm_share          questions to the LLM per text
 usd, usd_llm_only  at --price, GPT-3.5-turbo's by default, which the paper used; asking about every
-                   text costs the mean price of the calls that were made, for each
+                   text costs the mean price of a question that was asked, for each
 
 Prints one line a stage, and last one JSON line.
 """
@@ -29,13 +30,11 @@ import httpx
 
 from backend.allowance import allowance
 from backend.jobs import lease_name, refit, review
-from backend.label_config import parse as parse_config
 from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
 from benchmarks.running import (
     CONFIG,
-    CONTROL,
     PROJECT,
     Backend,
     NotRunning,
@@ -46,9 +45,8 @@ from benchmarks.running import (
 )
 from benchmarks.slow_llm import serve
 from benchmarks.texts import Sample, Unusable, add_options, chosen
-from meta_controller.language_model import Question
 from meta_controller.ledger import Ledger
-from meta_controller.prompt import build_prompt
+from meta_controller.prompt import sendable
 
 BATCH = 250  # tasks in one request
 PREPARED = 256  # texts, as many as the product's workers take
@@ -104,10 +102,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(folder: Path, samples: Sequence[Sample], delay_s: float, price: str) -> Figures:
     """Send all tasks, wait until nothing is left to ask, and read the ledger."""
-    labels = parse_config(CONFIG)[0].labels
-    answers = {
-        build_prompt(Question(CONTROL, one.text, labels)).sample: one.label for one in samples
-    }
+    answers = {sendable(one.text): one.label for one in samples}
     with serve(answers, delay_s) as url:
         llm = {
             "LLM_PROVIDER": "openai",
@@ -133,17 +128,18 @@ def label(running: Backend, samples: Sequence[Sample]) -> Figures:
     _wait_until_settled(running)
     verdicts = [one for one in wiring.pool(PROJECT).verdicts() if one.source == "llm"]
     spend = Ledger(wiring.redis, PROJECT).spend()
-    if not spend.calls:
+    asked = spend.verdicts + spend.unsure
+    if not asked:
         raise NotRunning("The LLM was never asked; see the log of the review worker.")
     seconds = max(one.at for one in verdicts) - started
     return {
         "seconds_per_1000": round(seconds * 1000 / len(samples), 2),
         "predict_s": round(predicted_s, 2),
         "llm_calls": spend.calls,
-        "llm_share": round(spend.calls / len(samples), 4),
-        "tokens": spend.tokens_in + spend.tokens_out,
+        "llm_share": round(asked / len(samples), 4),
+        "tokens": spend.tokens.sent + spend.tokens.written,
         "usd": round(spend.usd, 6),
-        "usd_llm_only": round(spend.usd / spend.calls * len(samples), 6),
+        "usd_llm_only": round(spend.usd / asked * len(samples), 6),
         "times_the_paper": round(PAPER_S * len(samples) / 1000 / seconds, 1),
     }
 

@@ -1,7 +1,9 @@
 """The stored answers of a project: an answered question is never asked again.
 
-Keyed by all that shapes an answer: prompt version, model, control, labels, guideline and text;
-runs and tags do not matter. Failures are never stored.
+Keyed by all that an answer is about: prompt version, model, control, labels with their
+descriptions, guideline, text, and which of several askings it was. Not by how it was asked: runs,
+tags, company in the prompt, aliases, and the examples, which every answer of a person may change
+and which must not make paid answers worthless. Failures are never stored.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import unicodedata
 from redis import Redis
 from redis.client import Pipeline
 
-from meta_controller.language_model import LanguageModel, Question, Reply
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Question, Reply
 from meta_controller.prompt import PROMPT_VERSION
 
 
@@ -31,6 +33,8 @@ def answer_key(model: LanguageModel, question: Question) -> str:
         question.control,
         question.labels.to_json(),
         question.guideline,
+        question.descriptions,
+        question.draw,
         normalise(question.text),
     )
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -45,7 +49,7 @@ class Answers:
 
     @property
     def key(self) -> str:
-        """The hash: answer key -> JSON of labels, reason and model."""
+        """The hash: answer key -> JSON of labels, reason, model and confidence."""
         return f"aa:project:{self._project_id}:answers"
 
     def get(self, answer_key: str) -> Reply | None:
@@ -54,9 +58,15 @@ class Answers:
         if not isinstance(stored, str):
             return None
         data = json.loads(stored)
-        return Reply(tuple(data["labels"]), data["reason"], 0, 0, 0.0, data["model"])
+        labels, confidence = tuple(data["labels"]), data.get("confidence")
+        return Reply(labels, data["reason"], NO_TOKENS, 0.0, data["model"], confidence)
 
     def put(self, pipe: Pipeline, answer_key: str, reply: Reply) -> None:
         """Store a reply as part of the caller's transaction."""
-        data = {"labels": reply.labels, "reason": reply.reason, "model": reply.model}
+        data = {
+            "labels": reply.labels,
+            "reason": reply.reason,
+            "model": reply.model,
+            "confidence": reply.confidence,
+        }
         pipe.hset(self.key, answer_key, json.dumps(data))

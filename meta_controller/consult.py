@@ -13,7 +13,7 @@ from collections.abc import Callable
 from redis.client import Pipeline
 
 from meta_controller.errors import LanguageModelError, Retryable
-from meta_controller.language_model import Completion, LanguageModel, Prompt
+from meta_controller.language_model import NO_TOKENS, Completion, LanguageModel, Prompt
 from meta_controller.ledger import Ledger, Purpose, Transaction
 from meta_controller.prices import Price
 from meta_controller.reviewer import BACKOFF_S, MAX_WAIT_S
@@ -60,17 +60,15 @@ def _attempt(
     run: str,
 ) -> Completion:
     """Reserve, send once, settle."""
-    most = (prompt.max_input_tokens, prompt.max_output_tokens)
-    call = ledger.reserve(purpose, model, price, most, run, transaction)
+    call = ledger.reserve(purpose, model, price, prompt.most_tokens, run, transaction)
     started_s = time.monotonic()
-    outcome, tokens, in_full = "internal error", (0, 0), True
+    outcome, tokens, in_full = "internal error", NO_TOKENS, True
     try:
         found = model.complete(prompt)
-        outcome, tokens, in_full = "answered", (found.tokens_in, found.tokens_out), False
+        outcome, tokens, in_full = "answered", found.tokens, False
         return found
     except LanguageModelError as error:
-        outcome, in_full = error.kind, error.maybe_billed
-        tokens = (error.tokens_in, error.tokens_out)
+        outcome, tokens, in_full = error.kind, error.tokens, error.maybe_billed
         raise
     finally:
         latency_s = time.monotonic() - started_s

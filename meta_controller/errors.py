@@ -20,6 +20,8 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from meta_controller.language_model import NO_TOKENS, Tokens
+
 
 class MetaControllerError(Exception):
     """The root of this package's errors."""
@@ -36,8 +38,8 @@ class BudgetExceeded(MetaControllerError):
 class LanguageModelError(MetaControllerError):
     """One attempt brought no usable answer.
 
-    `tokens_in` and `tokens_out` are what the provider says it charged; `maybe_billed` is True
-    when nobody can say whether it charged (a timeout, a connection lost half way).
+    `tokens` are what the provider says it charged; `maybe_billed` is True when nobody can say
+    whether it charged (a timeout, a connection lost half way).
     """
 
     def __init__(
@@ -45,15 +47,13 @@ class LanguageModelError(MetaControllerError):
         message: str,
         kind: str,
         *,
-        tokens_in: int = 0,
-        tokens_out: int = 0,
+        tokens: Tokens = NO_TOKENS,
         maybe_billed: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
-        self.tokens_in = tokens_in
-        self.tokens_out = tokens_out
+        self.tokens = tokens
         self.maybe_billed = maybe_billed
         self.retry_after_s = retry_after_s
 
@@ -70,8 +70,12 @@ class NoVerdict(LanguageModelError):
     """Refusal, invalid or truncated answer, rejected request."""
 
 
+SUSPICIOUS = "suspicious"
+"""The kind of a question that was not asked: its text looks like an attack on the model."""
+
 NO_VERDICT_KINDS = frozenset(
     {"refusal", "invalid answer", "truncated", "too large", "rejected", "internal error"}
+    | {SUSPICIOUS}
 )
 """The kinds of NoVerdict: asking the same question again would end alike."""
 
@@ -122,14 +126,30 @@ def from_status(
 
 
 def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3: seconds or a date) or retry-after-ms, in seconds."""
+    """Read Retry-After (RFC 9110, 10.2.3: seconds or a date) or retry-after-ms, in seconds.
+
+    A date is measured from the response's own Date, not from our clock: they may disagree. None
+    where there is no wait to be read, or one that is over; whoever waits has a bound of their own.
+    """
     try:
         if "retry-after-ms" in headers:
             seconds = float(headers["retry-after-ms"]) / 1000
         elif headers.get("retry-after", "").endswith("GMT"):
-            seconds = parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time()
+            seconds = _date_s(headers["retry-after"]) - _now_s(headers)
         else:
             seconds = float(headers["retry-after"])
     except (KeyError, ValueError):
         return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _now_s(headers: Mapping[str, str]) -> float:
+    """The time at which the response was made, by the clock of who made it if it tells."""
+    try:
+        return _date_s(headers["date"])
+    except (KeyError, ValueError):
+        return time.time()
+
+
+def _date_s(text: str) -> float:
+    return parsedate_to_datetime(text).timestamp()

@@ -2,8 +2,8 @@
 
 A call is reserved at the most it can cost before it starts, and settled at what it did cost
 when it ends; a process that dies in between leaves its reservation, which `charge_lost` charges
-in full. So concurrent calls of all projects together never pass the budget. Each change is one
-Lua script, safe to run twice: a call is counted once.
+in full. So concurrent calls of all projects together never pass a cap of the budget. Each change
+is one Lua script, safe to run twice: a call is counted once.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
+from meta_controller.budget import NO_CAPS, RESERVE, Budget, Caps
 from meta_controller.errors import BudgetExceeded
-from meta_controller.language_model import LanguageModel
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Tokens
 from meta_controller.prices import NANO, Price
 from meta_controller.prompt import PROMPT_VERSION
 
@@ -29,37 +30,34 @@ KEEP_ENTRIES = 100_000
 Transaction = Callable[[Callable[[Pipeline], None]], None]
 """Runs Redis writes in one MULTI, fenced by the caller's lease; may raise instead."""
 
-# KEYS: backend's spend, inflight. ARGV: call id, nano-USD, budget or -1, reservation.
-_RESERVE = """
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 1 end
-local spend = redis.call('HMGET', KEYS[1], 'nano_usd', 'reserved_nano_usd')
-local cost, budget = tonumber(ARGV[2]), tonumber(ARGV[3])
-if budget >= 0 and tonumber(spend[1] or 0) + tonumber(spend[2] or 0) + cost > budget then
-  return 0
-end
-redis.call('HINCRBY', KEYS[1], 'reserved_nano_usd', ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
-return 1
-"""
-
-# KEYS: backend's spend, inflight, spend, ledger.
-# ARGV: call id, nano-USD, outcome, tokens in, tokens out, entry, entries to keep.
+# KEYS: sums of all projects, of the day, of the project; reservations, entries.
+# ARGV: call id, nano-USD, tokens, outcome ("" for a call that was never made), entry, entries to
+# keep, tokens: in, out, cached, stored. A reservation without tokens is from before they counted.
 _SETTLE = """
-local held = redis.call('HGET', KEYS[2], ARGV[1])
+local held = redis.call('HGET', KEYS[4], ARGV[1])
 if not held then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-local reserved = cjson.decode(held)['nano_usd']
-redis.call('HINCRBY', KEYS[1], 'reserved_nano_usd', string.format('%.0f', 0 - reserved))
-redis.call('HINCRBY', KEYS[1], 'nano_usd', ARGV[2])
+redis.call('HDEL', KEYS[4], ARGV[1])
+held = cjson.decode(held)
+local function minus(n) return string.format('%.0f', 0 - n) end
+redis.call('HINCRBY', KEYS[1], 'reserved_nano_usd', minus(held.nano_usd))
+if held.tokens then
+  redis.call('HINCRBY', KEYS[1], 'reserved_tokens', minus(held.tokens))
+  redis.call('HINCRBY', KEYS[2], 'reserved_nano_usd', minus(held.nano_usd))
+  redis.call('HINCRBY', KEYS[3], 'reserved_nano_usd', minus(held.nano_usd))
+end
+if ARGV[4] == '' then return 1 end
+for i = 1, 3 do redis.call('HINCRBY', KEYS[i], 'nano_usd', ARGV[2]) end
+redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[3])
 redis.call('HINCRBY', KEYS[3], 'calls', 1)
-redis.call('HINCRBY', KEYS[3], 'nano_usd', ARGV[2])
-redis.call('HINCRBY', KEYS[3], 'tokens_in', ARGV[4])
-redis.call('HINCRBY', KEYS[3], 'tokens_out', ARGV[5])
-redis.call('HINCRBY', KEYS[3], 'outcome:' .. ARGV[3], 1)
-redis.call('RPUSH', KEYS[4], ARGV[6])
-redis.call('LTRIM', KEYS[4], -ARGV[7], -1)
+redis.call('HINCRBY', KEYS[3], 'outcome:' .. ARGV[4], 1)
+for i, kind in ipairs({'in', 'out', 'cached', 'stored'}) do
+  redis.call('HINCRBY', KEYS[3], 'tokens_' .. kind, ARGV[6 + i])
+end
+redis.call('RPUSH', KEYS[5], ARGV[5])
+redis.call('LTRIM', KEYS[5], -ARGV[6], -1)
 return 1
 """
+_KINDS = ("in", "out", "cached", "stored")  # of tokens, in the order of Tokens' fields
 
 
 @dataclass(frozen=True)
@@ -73,19 +71,22 @@ class Purpose:
 
 @dataclass(frozen=True)
 class Call:
-    """A reserved call: its id, what the ledger will say of it, and the most it can cost."""
+    """A reserved call: its id, what the ledger will say of it, and the most it can take."""
 
     id: str
     about: Mapping[str, Any]
     price: Price
     nano_usd: int
+    tokens: int
 
 
 @dataclass(frozen=True)
 class Spend:
     """A project's sums.
 
-    `answered` counts calls that were no review; `failures` failed ones by kind, lost among them.
+    `verdicts` and `unsure` count questions, several of which may share a call; `answered` calls
+    that were no review; `failures` failed calls by kind, lost ones among them; `redacted` what was
+    taken out of texts before they were sent.
     """
 
     usd: float = 0.0
@@ -94,43 +95,30 @@ class Spend:
     unsure: int = 0
     answered: int = 0
     cached: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens: Tokens = NO_TOKENS
     failures: Mapping[str, int] = field(default_factory=dict)
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Ledger:
-    """The calls of one project; expects a client with `decode_responses=True`.
-
-    `budget_usd` is for all projects of the backend together; None means no limit.
-    """
+    """The calls of one project; expects a client with `decode_responses=True`."""
 
     def __init__(
         self,
         redis: Redis,
         project_id: int,
-        budget_usd: float | None = None,
+        caps: Caps = NO_CAPS,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.budget = Budget(redis, project_id, caps, clock)
         self._redis = redis
         self._project_id = project_id
-        self._budget_usd = budget_usd
         self._clock = clock
-
-    @property
-    def backend_spend_key(self) -> str:
-        """Hash of all projects' sums: nano_usd, reserved_nano_usd."""
-        return "aa:spend"
 
     @property
     def ledger_key(self) -> str:
         """List of JSON entries, oldest first."""
         return f"aa:project:{self._project_id}:ledger"
-
-    @property
-    def spend_key(self) -> str:
-        """Hash of the project's sums, integers."""
-        return f"aa:project:{self._project_id}:spend"
 
     @property
     def inflight_key(self) -> str:
@@ -142,15 +130,25 @@ class Ledger:
         purpose: Purpose,
         model: LanguageModel,
         price: Price,
-        max_tokens: tuple[int, int],
+        most_tokens: Tokens,
         run: str = "",
         transaction: Transaction | None = None,
     ) -> Call:
-        """Set aside the most a call can cost; `max_tokens` are (in, out), `run` its owner's id.
+        """Set aside the most a call can take; `run` is its owner's id.
 
         Raises:
-            BudgetExceeded: spent, all reservations and this one together pass the budget.
+            BudgetExceeded: what is spent, all reservations and this one together pass a cap.
         """
+        call = self.plan(purpose, model, price, most_tokens, run)
+        (transaction or self._alone)(lambda pipe: self.hold(pipe, call))
+        if not self.holds([call]):
+            raise BudgetExceeded(self.budget.refusal(call.nano_usd, call.tokens))
+        return call
+
+    def plan(
+        self, purpose: Purpose, model: LanguageModel, price: Price, most_tokens: Tokens, run: str
+    ) -> Call:
+        """Describe a call that may be made; nothing is set aside yet."""
         about = {
             "at": self._clock(),
             "work": purpose.work,
@@ -162,78 +160,89 @@ class Ledger:
             "price_known": price.known,
             "run": run,
         }
-        call = Call(uuid.uuid4().hex, about, price, price.nano_usd(*max_tokens))
-        budget = -1 if self._budget_usd is None else int(self._budget_usd * NANO)
-        keys = (self.backend_spend_key, self.inflight_key)
-        held = json.dumps({**about, "nano_usd": call.nano_usd})
+        tokens = most_tokens.sent + most_tokens.written
+        return Call(uuid.uuid4().hex, about, price, price.nano_usd(most_tokens), tokens)
 
-        def write(pipe: Pipeline) -> None:
-            pipe.eval(_RESERVE, 2, *keys, call.id, call.nano_usd, budget, held)
+    def hold(self, pipe: Pipeline, call: Call) -> None:
+        """Set aside what a call can take, if the caps allow it, in the caller's transaction."""
+        held = {"nano_usd": call.nano_usd, "tokens": call.tokens, "price": asdict(call.price)}
+        keys = (*self.budget.keys(call.about["at"]), self.inflight_key)
+        row = json.dumps({**call.about, **held})
+        limits = self.budget.limits()
+        pipe.eval(RESERVE, 4, *keys, call.id, call.nano_usd, call.tokens, row, *limits)
 
-        (transaction or self._alone)(write)
-        if not self._redis.hexists(self.inflight_key, call.id):
-            raise BudgetExceeded(
-                f"The LLM budget of {self._budget_usd} USD leaves no room for the next call "
-                f"(at most {call.nano_usd / NANO:.6f} USD): raise LLM_BUDGET_USD."
-            )
-        return call
+    def holds(self, calls: Sequence[Call]) -> list[Call]:
+        """Those calls that are reserved."""
+        if not calls:
+            return []
+        rows = self._redis.hmget(self.inflight_key, [call.id for call in calls])
+        return [call for call, row in zip(calls, rows, strict=True) if row]
+
+    def held(self, run: str) -> list[Call]:
+        """The reserved calls of a run."""
+        rows = self._redis.hgetall(self.inflight_key).items()
+        calls = [_call(str(call_id), json.loads(row)) for call_id, row in rows]
+        return [call for call in calls if call.about["run"] == run]
 
     def settle(
         self,
         pipe: Pipeline,
         call: Call,
         outcome: str,
-        tokens: tuple[int, int],
+        tokens: Tokens,
         latency_s: float,
         in_full: bool = False,
     ) -> None:
         """End a call as part of the caller's transaction.
 
-        `outcome` is "verdict", "unsure", "answered" or a failure's kind; `tokens` are (in, out);
-        `in_full` charges the whole reservation, for calls of which nobody knows whether they were
-        billed.
+        `outcome` is "verdict", "unsure", "answered" or a failure's kind; `in_full` charges the
+        whole reservation, for calls of which nobody knows whether they were billed.
         """
-        nano = call.nano_usd if in_full else call.price.nano_usd(*tokens)
-        self._close(pipe, call.id, call.about, outcome, tokens, latency_s, nano)
+        nano = call.nano_usd if in_full else call.price.nano_usd(tokens)
+        counted = call.tokens if in_full else tokens.sent + tokens.written
+        entry = {
+            **call.about,
+            "outcome": outcome,
+            **{f"tokens_{kind}": n for kind, n in zip(_KINDS, astuple(tokens), strict=True)},
+            "latency_s": round(latency_s, 3),
+            "usd": nano / NANO,
+        }
+        args = (nano, counted, outcome, json.dumps(entry), KEEP_ENTRIES, *astuple(tokens))
+        self._close(pipe, call, *args)
+
+    def release(self, pipe: Pipeline, call: Call) -> None:
+        """Give back what was set aside for a call that was never made; no entry tells of it."""
+        self._close(pipe, call, 0, 0, "", "", KEEP_ENTRIES, *astuple(NO_TOKENS))
+
+    def count_more(self, pipe: Pipeline, outcomes: Mapping[str, int]) -> None:
+        """Count the answers of a call about several questions beyond the one of its outcome."""
+        for outcome, questions in outcomes.items():
+            pipe.hincrby(self.budget.project_key, f"outcome:{outcome}", questions)
+
+    def count_redacted(self, pipe: Pipeline, found: Mapping[str, int]) -> None:
+        """Count what was taken out of texts before they were sent, by kind."""
+        for kind, times in found.items():
+            pipe.hincrby(self.budget.project_key, f"redacted:{kind}", times)
 
     def count_cached(self, pipe: Pipeline, questions: int) -> None:
         """Count questions that needed no call of their own."""
-        pipe.hincrby(self.spend_key, "cached", questions)
+        pipe.hincrby(self.budget.project_key, "cached", questions)
 
     def charge_lost(self, is_alive: Callable[[str], bool]) -> int:
         """Charge the reservations of dead runs in full; return how many there were."""
         lost = 0
-        for call_id, held in self._redis.hgetall(self.inflight_key).items():
-            about = json.loads(held)
-            if is_alive(about["run"]):
+        for call_id, row in self._redis.hgetall(self.inflight_key).items():
+            call = _call(str(call_id), json.loads(row))
+            if is_alive(call.about["run"]):
                 continue
-            nano = about.pop("nano_usd")
             with self._redis.pipeline() as pipe:
-                self._close(pipe, str(call_id), about, "lost", (0, 0), 0.0, nano)
+                self.settle(pipe, call, "lost", NO_TOKENS, 0.0, in_full=True)
                 lost += pipe.execute()[0]
         return lost
 
-    def _close(
-        self,
-        pipe: Pipeline,
-        call_id: str,
-        about: Mapping[str, Any],
-        outcome: str,
-        tokens: tuple[int, int],
-        latency_s: float,
-        nano_usd: int,
-    ) -> None:
-        entry = {
-            **about,
-            "outcome": outcome,
-            "tokens_in": tokens[0],
-            "tokens_out": tokens[1],
-            "latency_s": round(latency_s, 3),
-            "usd": nano_usd / NANO,
-        }
-        keys = (self.backend_spend_key, self.inflight_key, self.spend_key, self.ledger_key)
-        args = (call_id, nano_usd, outcome, *tokens, json.dumps(entry), KEEP_ENTRIES)
-        pipe.eval(_SETTLE, 4, *keys, *args)
+    def _close(self, pipe: Pipeline, call: Call, *args: str | int) -> None:
+        keys = (*self.budget.keys(call.about["at"]), self.inflight_key, self.ledger_key)
+        pipe.eval(_SETTLE, 5, *keys, call.id, *args)
 
     def entries(self, last: int = 100) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
@@ -242,12 +251,9 @@ class Ledger:
 
     def spend(self) -> Spend:
         """The project's sums."""
-        sums = {str(name): int(n) for name, n in self._redis.hgetall(self.spend_key).items()}
-        outcomes = {
-            name.removeprefix("outcome:"): n
-            for name, n in sums.items()
-            if name.startswith("outcome:")
-        }
+        rows = self._redis.hgetall(self.budget.project_key)
+        sums = {str(name): int(n) for name, n in rows.items()}
+        outcomes = _of_kind(sums, "outcome:")
         return Spend(
             usd=sums.get("nano_usd", 0) / NANO,
             calls=sums.get("calls", 0),
@@ -255,17 +261,27 @@ class Ledger:
             unsure=outcomes.pop("unsure", 0),
             answered=outcomes.pop("answered", 0),
             cached=sums.get("cached", 0),
-            tokens_in=sums.get("tokens_in", 0),
-            tokens_out=sums.get("tokens_out", 0),
+            tokens=Tokens(*(sums.get(f"tokens_{kind}", 0) for kind in _KINDS)),
             failures=outcomes,
+            redacted=_of_kind(sums, "redacted:"),
         )
 
     def backend_usd(self) -> float:
         """What all projects together have spent or reserved."""
-        sums = self._redis.hmget(self.backend_spend_key, ["nano_usd", "reserved_nano_usd"])
+        sums = self._redis.hmget(self.budget.backend_key, ["nano_usd", "reserved_nano_usd"])
         return sum(int(n or 0) for n in sums) / NANO
 
     def _alone(self, write: Callable[[Pipeline], None]) -> None:
         with self._redis.pipeline() as pipe:
             write(pipe)
             pipe.execute()
+
+
+def _of_kind(sums: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in sums.items() if name.startswith(prefix)}
+
+
+def _call(call_id: str, row: dict[str, Any]) -> Call:
+    """Read a reservation; those from before tokens counted have neither tokens nor price."""
+    nano, tokens = row.pop("nano_usd"), row.pop("tokens", 0)
+    return Call(call_id, row, Price(**row.pop("price", {})), nano, tokens)

@@ -6,9 +6,13 @@ Imports an SDK only when its provider is chosen: the web process never pays for 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meta_controller.errors import SettingsError
 from meta_controller.language_model import TIMEOUT_S, LanguageModel
+
+if TYPE_CHECKING:
+    from meta_controller.batches import BatchApi
 
 PROVIDERS = ("anthropic", "openai", "scripted", "none")
 DEFAULT_MODELS = {"anthropic": "claude-haiku-5-5", "openai": "gpt-6-luna"}
@@ -83,3 +87,18 @@ def choose_provider(
     if not given:
         raise SettingsError(f"LLM_PROVIDER={provider} needs {needed}.")
     return provider
+
+
+def batch_api(model: LanguageModel) -> BatchApi | None:
+    """The batch API of a model's provider; None where there is none to be tried."""
+    if model.provider == "anthropic":
+        from meta_controller.anthropic_batches import AnthropicBatches
+        from meta_controller.anthropic_model import AnthropicModel
+
+        return AnthropicBatches(model) if isinstance(model, AnthropicModel) else None
+    if model.provider == "openai":
+        from meta_controller.openai_batches import OpenAIBatches
+        from meta_controller.openai_model import OpenAIModel
+
+        return OpenAIBatches(model) if isinstance(model, OpenAIModel) else None
+    return None

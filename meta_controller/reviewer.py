@@ -1,37 +1,37 @@
 """Asks a language model about many hard samples at once, pays for each answer once.
 
-Per question: a stored answer, else reserve -> ask -> ONE transaction that stores the answer and
-settles the ledger, before anything else happens -> outcome. All writes run in the caller's
-thread; only `ask` runs in others. Knows neither tasks nor Label Studio nor leases.
+Per question: a stored answer, else reserve -> ask, alone or with others in one prompt -> ONE
+transaction that stores the answers and settles the ledger, before anything else happens -> outcome.
+A text that is clearly an attack on the model is not asked about. All writes run in the caller's
+thread; only `attempt` runs in others. Knows neither tasks nor Label Studio nor leases.
 """
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from redis.client import Pipeline
 
 from meta_controller.answers import Answers, answer_key
+from meta_controller.attempt import Result, attempt, prompt_for
 from meta_controller.errors import (
     NO_VERDICT_KINDS,
+    SUSPICIOUS,
     BudgetExceeded,
     Fatal,
     LanguageModelError,
-    NoVerdict,
     Retryable,
 )
-from meta_controller.language_model import LanguageModel, Question, Reply
+from meta_controller.injection import Suspicion, suspicion
+from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
+from meta_controller.packing import PACK_CHARS, arranged, fits_others, prefix_of
 from meta_controller.prices import Price, price_of
-from meta_controller.prompt import build_prompt
-
-log = logging.getLogger(__name__)
 
 BACKOFF_S = 1.0
 MAX_WAIT_S = 60.0
@@ -43,7 +43,8 @@ REJECTIONS_IN_A_ROW = 20
 class Outcome:
     """How one question ended: a reply, or a failure in words.
 
-    `kind` is "verdict", "unsure" or the failure's kind; `cached` means that no call was made.
+    `kind` is "verdict", "unsure" or the failure's kind; `cached` means that a stored answer served;
+    `askings` is how often a model was asked for it.
     """
 
     question: Question
@@ -51,6 +52,7 @@ class Outcome:
     failure: str | None
     kind: str
     cached: bool = False
+    askings: int = 1
 
     @property
     def again(self) -> bool:
@@ -66,30 +68,19 @@ class _Job:
     questions: list[Question]
     attempts: int = 0
     not_before_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Result:
-    reply: Reply | None
-    error: LanguageModelError | None
-    latency_s: float
+    alone: bool = False  # not in one prompt with others
 
     @property
-    def kind(self) -> str:
-        if self.error:
-            return self.error.kind
-        return "verdict" if self.reply and self.reply.labels else "unsure"
-
-    @property
-    def tokens(self) -> tuple[int, int]:
-        source = self.error or self.reply
-        return (source.tokens_in, source.tokens_out) if source else (0, 0)
+    def question(self) -> Question:
+        """The one that is asked for all of them."""
+        return self.questions[0]
 
 
 class Reviewer:
     """Reviews questions with one language model, `concurrency` calls in flight.
 
-    `attempts` bounds the calls per question; `clock` and `sleep` (seconds) pace the retries.
+    `attempts` bounds the calls per question; `pack` the questions per call; `clock` and `sleep`
+    (seconds) pace the retries.
     """
 
     def __init__(
@@ -100,6 +91,7 @@ class Reviewer:
         price: Price | None = None,
         concurrency: int = 16,
         attempts: int = 4,
+        pack: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -109,12 +101,13 @@ class Reviewer:
         self.price = price or price_of(model.provider, model.model, model.base_url)
         self.concurrency = concurrency
         self.attempts = attempts
+        self.pack = pack
         self.clock = clock
         self.sleep = sleep
 
     def review(
         self, questions: Sequence[Question], transaction: Transaction, run: str = ""
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome]:
         """Yield one outcome per question, as they complete.
 
         `transaction` runs all writes, fenced by the caller's lease; what it raises ends the run
@@ -133,13 +126,16 @@ class _Run:
     transaction: Transaction
     name: str
     waiting: deque[_Job] = field(default_factory=deque)
-    in_flight: dict[Future[_Result], tuple[_Job, Call]] = field(default_factory=dict)
+    in_flight: dict[Future[Result], tuple[list[_Job], Call]] = field(default_factory=dict)
     pause_until_s: float = 0.0
     rejections: int = 0
     blocked: bool = False  # by the budget, until a call in flight ends
     stopped: tuple[str, str] | None = None  # kind, message
 
-    def outcomes(self, questions: Sequence[Question]) -> Iterator[Outcome]:
+    def __post_init__(self) -> None:
+        self.pack = self.reviewer.pack  # less once the budget has no room for as many
+
+    def outcomes(self, questions: Sequence[Question]) -> Generator[Outcome]:
         """Run to the end; see `Reviewer.review`."""
         jobs: dict[str, _Job] = {}
         for question in questions:
@@ -162,6 +158,8 @@ class _Run:
     def _start(self, pool: ThreadPoolExecutor) -> Iterator[Outcome]:
         """Start what may start now; yield what needs no call."""
         for _ in range(len(self.waiting)):
+            if not self.waiting:  # some went along with others
+                return
             if self.stopped:
                 yield from self._end(self.waiting.popleft(), None, *self.stopped)
                 continue
@@ -173,30 +171,68 @@ class _Run:
                 self.waiting.append(job)
             elif stored := self.reviewer.answers.get(job.key):
                 yield from self._end_cached(job, stored)
-            elif not self._ask(pool, job):
+            elif (found := _suspicion(job.question)).level == "clear":
+                why = f"Looks like an attack on the LLM ({', '.join(found.signs)})"
+                yield from self._end(job, None, SUSPICIOUS, why, askings=0)
+            elif not self._ask(pool, [job, *self._company(job, now_s)]):
                 return
 
-    def _ask(self, pool: ThreadPoolExecutor, job: _Job) -> bool:
+    def _company(self, job: _Job, now_s: float) -> list[_Job]:
+        """Take others that can share the job's prompt off the queue, the first ones first."""
+        if self.pack < 2 or job.alone or not fits_others(job.question):
+            return []
+        company, chars = [job], len(job.question.text)
+        for other in list(self.waiting):
+            if len(company) == self.pack:
+                break
+            more = len(other.question.text)
+            if chars + more > PACK_CHARS or other.not_before_s > now_s or other.alone:
+                continue
+            if self._goes_with(company, other.question) and not self.reviewer.answers.get(
+                other.key
+            ):
+                company.append(other)
+                chars += more
+        for other in company[1:]:
+            self.waiting.remove(other)
+        return company[1:]
+
+    def _goes_with(self, company: Sequence[_Job], question: Question) -> bool:
+        """Whether a question fits into a prompt: the same prefix, and no text twice."""
+        same = prefix_of(question) == prefix_of(company[0].question)
+        known = {job.question.text for job in company}
+        return same and question.text not in known and fits_others(question)
+
+    def _ask(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> bool:
         """Reserve and start one call; False when the budget has no room for it now."""
-        question = job.questions[0]
-        model = self.reviewer.model
-        prompt = build_prompt(question)
-        max_tokens = (prompt.max_input_tokens, prompt.max_output_tokens)
-        task_ids = tuple(i for q in job.questions for i in q.task_ids)
-        purpose = Purpose("review", question.control, task_ids)
+        order = {id(job.question): job for job in jobs}
+        turn = max(job.attempts for job in jobs)
+        questions = arranged([job.question for job in jobs], turn)
+        jobs = [order[id(one)] for one in questions]
+        prompt = prompt_for(questions)
         try:
-            call = self.reviewer.ledger.reserve(
-                purpose, model, self.reviewer.price, max_tokens, self.name, self.transaction
-            )
+            call = self._reserve(jobs, prompt.most_tokens)
         except BudgetExceeded as error:
-            self.waiting.appendleft(job)
+            self.waiting.extendleft(reversed(jobs))
             self.blocked = bool(self.in_flight)
+            if not self.blocked and len(jobs) > 1:
+                self.pack = len(jobs) // 2
+                return True
             if not self.blocked:
                 self.stopped = ("budget", str(error))
             return False
-        job.attempts += 1
-        self.in_flight[pool.submit(_attempt, model, question)] = (job, call)
+        for job in jobs:
+            job.attempts += 1
+        self.in_flight[pool.submit(attempt, self.reviewer.model, questions)] = (jobs, call)
         return True
+
+    def _reserve(self, jobs: Sequence[_Job], most: Tokens) -> Call:
+        reviewer = self.reviewer
+        task_ids = tuple(i for job in jobs for q in job.questions for i in q.task_ids)
+        purpose = Purpose("review", jobs[0].question.control, task_ids)
+        return reviewer.ledger.reserve(
+            purpose, reviewer.model, reviewer.price, most, self.name, self.transaction
+        )
 
     def _collect(self) -> Iterator[Outcome]:
         """Wait for the next call to end, or for the next retry to fall due."""
@@ -210,88 +246,100 @@ class _Run:
             timeout_s = max(0.0, self._due_s() - self.reviewer.clock())
         self.blocked = False
         for future in wait(self.in_flight, timeout_s, FIRST_COMPLETED).done:
-            job, result = self._settle(future)
-            yield from self._after(job, result)
+            jobs, result = self._settle(future)
+            yield from self._after(jobs, result)
 
     def _due_s(self) -> float:
         return max(self.pause_until_s, min(job.not_before_s for job in self.waiting))
 
-    def _settle(self, future: Future[_Result]) -> tuple[_Job, _Result]:
-        """Store the answer and settle the ledger, in one transaction."""
-        job, call = self.in_flight.pop(future)
+    def _settle(self, future: Future[Result]) -> tuple[list[_Job], Result]:
+        """Store the answers and settle the ledger, in one transaction."""
+        jobs, call = self.in_flight.pop(future)
         result = future.result()
         in_full = bool(result.error and result.error.maybe_billed)
+        more = result.kinds
+        more.subtract([result.kind])
 
         def write(pipe: Pipeline) -> None:
-            if result.reply:
-                self.reviewer.answers.put(pipe, job.key, result.reply)
-                self._count_cached(pipe, len(job.questions) - 1)
+            for job, reply in zip(jobs, result.replies, strict=True):
+                if reply:
+                    self.reviewer.answers.put(pipe, job.key, reply)
+                    self._count_cached(pipe, len(job.questions) - 1)
             self.reviewer.ledger.settle(
                 pipe, call, result.kind, result.tokens, result.latency_s, in_full
             )
+            self.reviewer.ledger.count_more(pipe, +more)
 
         self.transaction(write)
-        return job, result
+        return jobs, result
 
-    def _after(self, job: _Job, result: _Result) -> Iterator[Outcome]:
-        """Decide on a settled call: outcome, retry, or the end of the run."""
+    def _after(self, jobs: Sequence[_Job], result: Result) -> Iterator[Outcome]:
+        """Decide on a settled call: outcomes, another try, or the end of the run."""
         error = result.error
         self._watch_rejections(result)
         if isinstance(error, Fatal):
             self.stopped = (error.kind, str(error))
-        if isinstance(error, Retryable) and job.attempts < self.reviewer.attempts:
-            if not self.stopped:
-                self._retry_later(job, error)
-                return
-        yield from self._end(job, result.reply, result.kind, str(error) if error else None)
+        if isinstance(error, Retryable) and not self.stopped:
+            again = [job for job in jobs if job.attempts < self.reviewer.attempts]
+            self._retry_later(again, error)
+            jobs = [job for job in jobs if job.attempts >= self.reviewer.attempts]
+            yield from (end for job in jobs for end in self._failed(job, error))
+            return
+        for job, reply in zip(jobs, result.replies, strict=True):
+            if reply:
+                yield from self._end(job, reply, "verdict" if reply.labels else "unsure", None)
+            elif len(jobs) > 1 and not isinstance(error, Fatal | Retryable):
+                job.alone = True
+                self.waiting.append(job)
+            elif error:
+                yield from self._failed(job, error)
 
-    def _watch_rejections(self, result: _Result) -> None:
+    def _failed(self, job: _Job, error: LanguageModelError) -> Iterator[Outcome]:
+        return self._end(job, None, error.kind, str(error))
+
+    def _watch_rejections(self, result: Result) -> None:
         self.rejections = self.rejections + 1 if result.kind == "rejected" else 0
         if self.rejections >= REJECTIONS_IN_A_ROW:
             self.stopped = ("rejected", f"{self.rejections} rejections in a row: {result.error}")
 
-    def _retry_later(self, job: _Job, error: Retryable) -> None:
+    def _retry_later(self, jobs: Sequence[_Job], error: Retryable) -> None:
         """Exponential backoff with full jitter, never before Retry-After (capped).
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
+        if not jobs:
+            return
         now_s = self.reviewer.clock()
         if error.retry_after_s is None:
-            delay_s = random.uniform(0, min(MAX_WAIT_S, BACKOFF_S * 2**job.attempts))
+            attempts = max(job.attempts for job in jobs)
+            delay_s = random.uniform(0, min(MAX_WAIT_S, BACKOFF_S * 2**attempts))
         else:
             delay_s = min(MAX_WAIT_S, error.retry_after_s)
             # The provider's word is for all of its calls: new ones would only be turned away.
             self.pause_until_s = max(self.pause_until_s, now_s + delay_s)
-        job.not_before_s = now_s + delay_s
-        self.waiting.append(job)
+        for job in jobs:
+            job.not_before_s = now_s + delay_s
+        self.waiting.extend(jobs)
 
     def _end(
-        self, job: _Job, reply: Reply | None, kind: str, failure: str | None
+        self, job: _Job, reply: Reply | None, kind: str, failure: str | None, askings: int = 1
     ) -> Iterator[Outcome]:
         """One outcome per equal question; all but the first cost nothing."""
         for number, question in enumerate(job.questions):
-            yield Outcome(question, reply, failure, kind, cached=bool(reply and number))
+            cached = bool(reply and number)
+            asked = 0 if number else askings
+            yield Outcome(question, reply, failure, kind, cached, asked)
 
     def _end_cached(self, job: _Job, reply: Reply) -> Iterator[Outcome]:
         self.transaction(lambda pipe: self._count_cached(pipe, len(job.questions)))
         kind = "verdict" if reply.labels else "unsure"
         for question in job.questions:
-            yield Outcome(question, reply, None, kind, cached=True)
+            yield Outcome(question, reply, None, kind, cached=True, askings=0)
 
     def _count_cached(self, pipe: Pipeline, questions: int) -> None:
         if questions:
             self.reviewer.ledger.count_cached(pipe, questions)
 
 
-def _attempt(model: LanguageModel, question: Question) -> _Result:
-    """Ask once, in a pool thread; every exception becomes a result, so no call goes unsettled."""
-    started_s = time.monotonic()
-    try:
-        reply, error = model.ask(question), None
-    except LanguageModelError as failure:
-        reply, error = None, failure
-    except Exception as bug:  # its text may hold the task's: only its class is told
-        log.error("%s %s: %s while asking", model.provider, model.model, type(bug).__name__)
-        message = f"{model.provider} {model.model}: {type(bug).__name__} while asking: report it"
-        reply, error = None, NoVerdict(message, "internal error", maybe_billed=True)
-    return _Result(reply, error, time.monotonic() - started_s)
+def _suspicion(question: Question) -> Suspicion:
+    return suspicion(question.text, question.labels.names)

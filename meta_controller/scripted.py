@@ -11,7 +11,7 @@ from pathlib import Path
 
 from meta_controller.answers import normalise
 from meta_controller.errors import NoVerdict, SettingsError
-from meta_controller.language_model import Completion, Prompt, Question, Reply
+from meta_controller.language_model import NO_TOKENS, Completion, Prompt, Question, Reply
 from meta_controller.prompt import UNSURE
 
 PREFIX = "Scripted reviewer (no LLM): "
@@ -44,7 +44,7 @@ class ScriptedModel:
                 f"{', '.join(question.labels.names)}: correct the script",
                 "invalid answer",
             )
-        return Reply(labels, PREFIX + reason, 0, 0, 0.0, self.model)
+        return Reply(labels, PREFIX + reason, NO_TOKENS, 0.0, self.model)
 
     def complete(self, prompt: Prompt) -> Completion:
         """A script knows texts only.

@@ -102,7 +102,8 @@ class Verdict:
 
     `author` is the LLM's model id or the annotator's user id; `annotation_id` is set for people's
     answers only; `at` is seconds since the epoch. Of an LLM's verdict `answer` is what it said and
-    `labels` what follows from that and from the committee's votes, right with probability `chance`.
+    `labels` what follows from that and from the committee's votes, right with probability `chance`;
+    `confidence` (0..1) is how sure the LLM itself was, where that is known.
     """
 
     task_id: int
@@ -116,6 +117,7 @@ class Verdict:
     annotation_id: int | None = None
     answer: tuple[str, ...] = ()
     chance: float | None = None
+    confidence: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON form, read back by `from_json`."""

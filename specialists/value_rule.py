@@ -31,6 +31,7 @@ FIRST_ACCURACY = 0.85
 """What an LLM's answers are taken for before anything is known of them on this project."""
 
 _FLOOR = 1e-4  # of a vote: no member alone can rule a label out
+_MOST_LOG_ODDS = 3.0  # a confidence alone never weighs more than 20 to 1
 _BLOCK = 2_000_000  # elements of (texts, labels, labels) at once
 
 
@@ -56,7 +57,8 @@ class RuleState:
     chance that the LLM says the column where the row is true, `answered` that it gives an answer
     that can be used; `verdicts` were learned from. `trust` is "committee" or "llm" when answers
     show the other to be worse, "unproven" until the LLM's answers go with votes that are sure.
-    From `accept_above` on an answer keeps TARGET_ERROR.
+    From `accept_above` on an answer keeps TARGET_ERROR. `calibration` is (slope, offset): what a
+    confidence c of the LLM's multiplies the odds of its answer by, exp(slope logit(c) + offset).
     """
 
     member_weights: Array
@@ -68,6 +70,7 @@ class RuleState:
     trust: Trust = "both"
     llm_accuracy: float = FIRST_ACCURACY
     accept_above: float | None = None
+    calibration: tuple[float, float] | None = None
 
     @classmethod
     def first(cls, members: int, labels: int) -> RuleState:
@@ -90,7 +93,9 @@ class RuleState:
     def from_json(cls, raw: str) -> RuleState:
         """Read what `to_json` wrote."""
         row = json.loads(raw, object_hook=_unpack)
-        return cls(**{**row, "heads": tuple(Head(**head) for head in row["heads"])})
+        slope = row.get("calibration")
+        heads = tuple(Head(**head) for head in row["heads"])
+        return cls(**{**row, "heads": heads, "calibration": tuple(slope) if slope else None})
 
 
 class ValueRule:
@@ -166,12 +171,21 @@ class ValueRule:
         order = np.argsort(-gains, kind="stable")[: count - len(first)]
         return np.concatenate([first, order[gains[order] >= MIN_GAIN]])
 
-    def fuse(self, probabilities: Array, answers: npt.NDArray[np.integer[Any]]) -> Array:
+    def fuse(
+        self,
+        probabilities: Array,
+        answers: npt.NDArray[np.integer[Any]],
+        confidences: Array | None = None,
+    ) -> Array:
         """Weigh the LLM's answers (texts,), -1 where there is none, with the committee's.
 
+        `confidences` (texts,), NaN where unknown, are the LLM's own; they count once calibrated.
         Returns posteriors (texts, labels).
         """
-        return fuse(probabilities, answers, self.state.confusion)
+        posterior = fuse(probabilities, answers, self.state.confusion)
+        if confidences is None or self.state.calibration is None:
+            return posterior
+        return refine(posterior, answers, confidence_odds(confidences, self.state.calibration))
 
     def _decide(self, found: Decision) -> Decision:
         """Trust an answer, call it hard, or abstain."""
@@ -247,6 +261,32 @@ def fuse(probabilities: Array, answers: npt.NDArray[np.integer[Any]], confusion:
     posterior[said] *= confusion[:, answers[said]].T
     posterior /= posterior.sum(axis=1, keepdims=True)
     return posterior
+
+
+def confidence_odds(confidences: Array, calibration: tuple[float, float]) -> Array:
+    """What each confidence (texts,) multiplies the odds of its answer by; 1 where unknown."""
+    slope, offset = calibration
+    odds: Array = np.exp(np.clip(slope * logit(confidences) + offset, -_MOST_LOG_ODDS, None))
+    return np.where(np.isnan(confidences), 1.0, np.minimum(odds, np.exp(_MOST_LOG_ODDS)))
+
+
+def refine(posterior: Array, answers: npt.NDArray[np.integer[Any]], odds: Array) -> Array:
+    """Bayes once more: the chance of each given answer times `odds` (texts,).
+
+    P(k | answer a, confidence c) ~ P(k | a) P(c | a right) / P(c | a wrong) where k = a.
+    """
+    refined = posterior.copy()
+    said = np.flatnonzero(answers >= 0)
+    refined[said, answers[said]] *= odds[said]
+    refined /= refined.sum(axis=1, keepdims=True)
+    return refined
+
+
+def logit(chances: Array) -> Array:
+    """Log-odds, of chances held within 0.01 to 0.99."""
+    held = np.clip(chances, 0.01, 0.99)
+    result: Array = np.log(held) - np.log1p(-held)
+    return result
 
 
 def symmetric(accuracy: float, labels: int) -> Array:

@@ -25,6 +25,7 @@ from specialists.value_rule import (
     member_scores,
     symmetric,
 )
+from training.calibration import calibrate
 from training.heads import View
 from training.reliability import Answers, answered, compare, confusion, proven
 
@@ -98,7 +99,9 @@ def refit(
     worse, *compared = compare(probabilities, answers)
     if worse != "both" and trust != "committee":
         trust = worse
-    posterior = answers.truth(fuse(probabilities, heard.llm, state.confusion))
+    state = replace(state, calibration=calibrate(answers))
+    fused = ValueRule(state).fuse(probabilities, heard.llm, heard.confidence)
+    posterior = answers.truth(fused)
     state = replace(
         state,
         trust=trust,

@@ -48,11 +48,15 @@ DOUBT = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What is known of texts: label indices (texts,), -1 for none; `asked` says if the LLM was."""
+    """What is known of texts: label indices (texts,), -1 for none; `asked` says if the LLM was.
+
+    `confidence` (texts,) is how sure the LLM was of its answer, NaN where unknown.
+    """
 
     llm: Indices = field(repr=False)
     human: Indices = field(repr=False)
     asked: npt.NDArray[np.bool_] = field(repr=False)
+    confidence: Array | None = field(default=None, repr=False)
 
     @property
     def by_people(self) -> npt.NDArray[np.bool_]:
@@ -66,7 +70,8 @@ class Answers:
 
     def rows(self, which: npt.NDArray[Any]) -> Answers:
         """The answers to some texts."""
-        return Answers(self.llm[which], self.human[which], self.asked[which])
+        sure = None if self.confidence is None else self.confidence[which]
+        return Answers(self.llm[which], self.human[which], self.asked[which], sure)
 
     def truth(self, posterior: Array) -> Array:
         """Posteriors (texts, labels) with people's answers put in as certain."""

@@ -7,6 +7,7 @@ measure must not have been learned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -64,6 +65,7 @@ def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
         llm=_indices(stored, rows, llm),
         human=_indices(stored, rows, people),
         asked=np.array([row.task_id in llm or row.task_id in asked for row in rows]),
+        confidence=np.array([_confidence(llm.get(row.task_id)) for row in rows]),
     )
     return Facts(rows, Known(unpack(rows), found), llm)
 
@@ -112,6 +114,10 @@ def _cards(wiring: Wiring, project_id: int, tag: str) -> list[Card]:
     if candidate:
         cards.append(Card(**candidate["card"]))
     return [card for card in cards if card.tag == tag and card.decision != "rollback"]
+
+
+def _confidence(verdict: Verdict | None) -> float:
+    return math.nan if verdict is None or verdict.confidence is None else verdict.confidence
 
 
 def _indices(

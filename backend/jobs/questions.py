@@ -16,6 +16,7 @@ from typing import Any
 from backend.audit import is_audit
 from backend.errors import LabelStudioError
 from backend.evidence_store import text_hash
+from backend.jobs.backlog import on_their_way
 from backend.jobs.known import asked_key, people_said
 from backend.jobs.relabel import NOT_WORTH
 from backend.jobs.stored import Stored, unpack
@@ -55,7 +56,14 @@ class Questions:
         proving = {one.member for one in proofs}
         others = [one for one in samples if one.member not in proving]
         others.sort(key=lambda one: -one.gain)
-        self._left = deque([*self._probes(budget_calls), *proofs, *others])
+        asked = on_their_way(self._wiring.redis, self._project.id)
+        wanted = [*self._probes(budget_calls), *proofs, *others]
+        self._left = deque(one for one in wanted if one.member not in asked)
+
+    @property
+    def left(self) -> int:
+        """How many there are."""
+        return len(self._left)
 
     def take(self, count: int) -> list[HardSample]:
         """The next samples, with their texts; empty when there are no more."""

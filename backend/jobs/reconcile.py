@@ -17,7 +17,7 @@ from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
 from backend.jobs.push import show_tag
-from backend.label_config import parse
+from backend.label_config import guideline_of, parse
 from backend.lease import Lease
 from backend.model import record_answers
 from backend.predictions import shows
@@ -56,7 +56,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         project_id,
         title=remote.get("title", ""),
         label_config=remote["label_config"],
-        guideline=remote.get("expert_instruction") or "",
+        guideline=guideline_of(remote),
         tasks=int(remote.get("task_number") or 0),
     )
     # Read before the tasks: what comes in between must not count as withdrawn or deleted.

@@ -107,7 +107,8 @@ class Learned:
         answers, by_people = known.llm, known.by_people
         posterior = self.refit.posterior.copy()
         chances = self.refit.probabilities[by_people]
-        posterior[by_people] = ValueRule(self.state).fuse(chances, answers[by_people])
+        sure = None if known.confidence is None else known.confidence[by_people]
+        posterior[by_people] = ValueRule(self.state).fuse(chances, answers[by_people], sure)
         found = []
         for row, answer, chances in zip(self.facts.rows, answers, posterior, strict=True):
             if answer >= 0:

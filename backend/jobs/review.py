@@ -19,6 +19,8 @@ from backend.allowance import Allowance, allowance
 from backend.errors import LabelStudioError
 from backend.evidence_store import text_hash
 from backend.jobs import refit
+from backend.jobs.asking import Asking
+from backend.jobs.backlog import MOST, Backlog, is_waiting
 from backend.jobs.known import asked_key
 from backend.jobs.questions import PROBE, PROOF, Questions
 from backend.jobs.stored import Stored, unpack
@@ -33,7 +35,8 @@ from specialists.value_rule import Array, ValueRule
 
 if TYPE_CHECKING:
     from meta_controller.language_model import Reply
-    from meta_controller.reviewer import Outcome, Reviewer
+    from meta_controller.reviewer import Outcome
+    from meta_controller.tiers import Reviews
 
 _BATCH = 64
 _PAUSE_S = 120
@@ -44,7 +47,7 @@ Prior = tuple[ValueRule, Array]
 
 
 def paused_key(project_id: int) -> str:
-    """Exists while asking is paused (wrong key, quota or budget used up, provider down)."""
+    """Why asking is paused (wrong key, quota or budget used up, provider down); then it expires."""
     return f"aa:project:{project_id}:review_paused"
 
 
@@ -60,6 +63,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     # The waiting write-backs come last: Label Studio being down must not keep verdicts from coming.
     if reviewer:
         review = _Review(wiring, project, reviewer, lease)
+        review.take_up()
         kinds = review.rounds()
         if review.questions.unreachable:
             raise review.questions.unreachable
@@ -67,7 +71,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     return f"{sum(kinds.values())} reviewed ({dict(kinds)}), {patched} written back."
 
 
-def _reviewer(wiring: Wiring, project_id: int) -> Reviewer | None:
+def _reviewer(wiring: Wiring, project_id: int) -> Reviews | None:
     """Who is asked; None when nobody is configured, or not so that it could be asked."""
     from meta_controller.errors import SettingsError
 
@@ -76,7 +80,7 @@ def _reviewer(wiring: Wiring, project_id: int) -> Reviewer | None:
         return wiring.reviewer(project_id, model) if model is not None else None
     except (SettingsError, NotConfigured) as error:
         wiring.journal.error("review", str(error), project_id)
-        wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
+        wiring.redis.set(paused_key(project_id), str(error), ex=_PAUSE_S)
         return None
 
 
@@ -86,7 +90,7 @@ class _Review:
 
     wiring: Wiring
     project: Project
-    reviewer: Reviewer
+    reviewer: Reviews
     lease: Lease
     kinds: Counter[str] = field(default_factory=Counter)
     shown_at: float = field(default_factory=time.monotonic)
@@ -94,13 +98,43 @@ class _Review:
     def __post_init__(self) -> None:
         self.questions = Questions(self.wiring, self.project, self.lease)
         self.controls = {one.name: one for one in parse(self.project.label_config)}
+        self.asking = Asking(self.wiring, self.project, self.controls)
         self.learns = any(self.questions.learns(name) for name in self.controls)
+        self.backlog = Backlog(self.wiring, self.project, self.lease)
+
+    def take_up(self) -> None:
+        """Take up what batches brought: answers are stored, so asking costs nothing now."""
+        from meta_controller.language_model import Question
+        from meta_controller.reviewer import Outcome
+
+        for batch, answered, failed in self.backlog.collect():
+            people = self.wiring.pool(self.project.id).places("human")
+            known = [
+                one
+                for one in answered
+                if one.control in self.controls
+                and (one.reason == PROBE or (one.task_id, one.control) not in people)
+            ]
+            for start in range(0, len(known), _BATCH):
+                self._ask(known[start : start + _BATCH])
+            for sample, error in failed:
+                if control := self.controls.get(sample.control):
+                    asked = Question(sample.control, sample.text, control.labels)
+                    outcome = Outcome(asked, None, str(error), error.kind)
+                    self._keep(sample, outcome, None, Counter())
+            self.backlog.forget(batch)
 
     def rounds(self) -> Counter[str]:
         """Ask at the pace that the budget allows; while tasks still come, one round."""
         for number in range(ROUNDS):
             allowed = allowance(self.wiring, self.project, number)
+            if is_waiting(self.wiring.redis, self.project.id):
+                break
             self.questions.refresh(allowed.budget, allowed.spent)
+            if self.backlog.takes(min(allowed.calls, self.questions.left)):
+                if self._send_off(min(allowed.calls, MOST)):
+                    break
+                self.questions.refresh(allowed.budget, allowed.spent)  # none went: ask them
             asked = self._round(allowed)
             if not asked or allowed.importing:
                 break
@@ -124,6 +158,17 @@ class _Review:
             self._show_now_and_then()
         return asked
 
+    def _send_off(self, count: int) -> int:
+        """Send questions that can wait as a batch; returns how many went."""
+        samples = self.questions.take(count)
+        priors = self._priors(samples)
+        chances = {member: chance for member, (_, chance) in priors.items()}
+        questions, redacted = self.asking.questions(samples, chances)
+        sent = self.backlog.submit(questions, samples)
+        taken = sum(redacted.values(), Counter[str]()) if sent else Counter[str]()
+        self.lease.transaction(lambda pipe: self.reviewer.ledger.count_redacted(pipe, taken))
+        return sent
+
     def _show_now_and_then(self) -> None:
         """Show verdicts while others are still asked for; a failure is tried again."""
         if not self.wiring.has_label_studio or time.monotonic() - self.shown_at < _SHOW_EVERY_S:
@@ -137,26 +182,28 @@ class _Review:
     def _ask(self, batch: Sequence[HardSample]) -> int:
         """Ask about a batch; every sample ends as verdict, left to people, or waits on.
 
-        Returns how many calls it took.
+        Returns how many questions it took.
         """
-        from meta_controller.language_model import Question
-
         samples = {one.member: one for one in batch}
-        guideline = self.project.guideline
-        questions = [
-            Question(s.control, s.text, self.controls[s.control].labels, guideline, (s.task_id,))
-            for s in batch
-        ]
         priors = self._priors(batch)
+        chances = {member: chance for member, (_, chance) in priors.items()}
+        questions, redacted = self.asking.questions(batch, chances)
         # Only this lease's holder asks for this project: other runs' reservations are dead.
-        self.reviewer.ledger.charge_lost(lambda run: run == self.lease.token)
-        calls = 0
+        self.reviewer.ledger.charge_lost(self._lives)
+        asked = 0
         for outcome in self.reviewer.review(questions, self.lease.transaction, self.lease.token):
             self.kinds[outcome.kind] += 1
-            calls += not outcome.cached
+            asked += outcome.askings
             member = f"{outcome.question.task_ids[0]}:{outcome.question.control}"
-            self._keep(samples[member], outcome, priors.get(member))
-        return calls
+            taken = redacted[member] if outcome.askings else Counter()
+            self._keep(samples[member], outcome, priors.get(member), taken)
+        return asked
+
+    def _lives(self, run: str) -> bool:
+        """Whether a run's reservations still stand: this lease's, and those of batches."""
+        from meta_controller.batch_store import RUN
+
+        return run == self.lease.token or run.startswith(RUN)
 
     def _priors(self, batch: Sequence[HardSample]) -> dict[str, Prior]:
         """What the committee's stored evidence says of each sample, as far as there is any."""
@@ -173,27 +220,36 @@ class _Review:
                     found[f"{row.task_id}:{control.name}"] = (rule, chance)
         return found
 
-    def _keep(self, sample: HardSample, outcome: Outcome, prior: Prior | None) -> None:
-        """Write down how one sample ended."""
+    def _keep(
+        self, sample: HardSample, outcome: Outcome, prior: Prior | None, taken: Counter[str]
+    ) -> None:
+        """Write down how one sample ended; `taken` was redacted before it was sent."""
         wiring, project_id = self.wiring, self.project.id
         if outcome.again:
-            wiring.redis.set(paused_key(project_id), 1, ex=_PAUSE_S)
-            wiring.journal.error("review", outcome.failure or outcome.kind, project_id)
+            why = outcome.failure or outcome.kind
+            wiring.redis.set(paused_key(project_id), why, ex=_PAUSE_S)
+            wiring.journal.error("review", why, project_id)
             return
+        from meta_controller.errors import SUSPICIOUS
+
         desk, pool, reply = wiring.projects.desk(project_id), wiring.pool(project_id), outcome.reply
-        probe = sample.reason == PROBE
+        probe, measures = sample.reason == PROBE, sample.reason in (PROBE, PROOF)
         verdict = None
         if reply and reply.labels:
             verdict = _verdict(sample, reply, self.controls[sample.control], prior)
 
         def write(pipe: Any) -> None:
-            pipe.hset(asked_key(project_id), sample.member, text_hash(sample.text).hex())
+            # What was not asked since it is suspicious says nothing of the LLM; but a text that
+            # only measures it must not come up again.
+            if outcome.kind != SUSPICIOUS or measures:
+                pipe.hset(asked_key(project_id), sample.member, text_hash(sample.text).hex())
+            self.reviewer.ledger.count_redacted(pipe, taken)
             if verdict:
                 pool.add(verdict, pipe, waits=not probe)
             if verdict and not probe:
                 desk.settle_hard([sample.member], pipe)
                 desk.want_patches([sample.task_id], pipe)
-            elif not verdict and sample.reason not in (PROBE, PROOF):
+            elif not verdict and not measures:
                 desk.leave_to_people(sample, outcome.failure or "The LLM is unsure", pipe)
 
         self.lease.transaction(write)
@@ -209,7 +265,8 @@ def _verdict(sample: HardSample, reply: Reply, control: Control, prior: Prior | 
     names = control.labels.names
     if prior and len(labels) == 1:
         rule, chances = prior
-        posterior = rule.fuse(chances[None], np.array([names.index(labels[0])]))[0]
+        sure = None if reply.confidence is None else np.array([reply.confidence])
+        posterior = rule.fuse(chances[None], np.array([names.index(labels[0])]), sure)[0]
         labels, chance = (names[int(posterior.argmax())],), round(float(posterior.max()), 4)
     return Verdict(
         task_id=sample.task_id,
@@ -222,4 +279,5 @@ def _verdict(sample: HardSample, reply: Reply, control: Control, prior: Prior | 
         reason=reply.reason,
         answer=reply.labels,
         chance=chance,
+        confidence=reply.confidence,
     )

@@ -144,8 +144,8 @@ def _ask(client: LanguageModel, replay: Replay, text: str, price: Price) -> tupl
     try:
         reply = client.ask(_question(replay, text))
     except NoVerdict as error:
-        return -1, price.nano_usd(error.tokens_in, error.tokens_out)
-    cost = price.nano_usd(reply.tokens_in, reply.tokens_out)
+        return -1, price.nano_usd(error.tokens)
+    cost = price.nano_usd(reply.tokens)
     return (replay.labels.names.index(reply.labels[0]) if reply.labels else -1), cost
 
 

@@ -1,7 +1,7 @@
 """A local LLM provider: a real HTTP server that speaks both wire formats, by script.
 
-What it says is a queue of scenes, or a function of the request; it keeps every request. It checks
-what the real ones check first: the path, the key's header, and that the schema is a schema.
+What it says is a queue of scenes, or a function of the request; it keeps every request, and counts
+what it bills. It checks what the real ones check first: the path, and the key's header.
 """
 
 from __future__ import annotations
@@ -11,42 +11,28 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from provider_batches import ProviderBatches
+from scenes import Scene, claude_message, openai_completion, says
 
 KEY = "sk-secret-0123456789"
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One response: a status and what to answer, or an error with its code and words."""
-
-    status: int = 200
-    answer: str = ""
-    stop: str = ""
-    refusal: str = ""
-    code: str = ""
-    message: str = "as scripted"
-    headers: dict[str, str] = field(default_factory=dict)
-    raw: bytes | None = None
-    delay_s: float = 0.0
-    hang_up: bool = False
-
-
-def says(label: str, reason: str = "because") -> Scene:
-    """A valid answer."""
-    return Scene(answer=json.dumps({"label": label, "reason": reason}))
-
-
 class Provider:
-    """The server; `calls` counts requests, `requests` keeps their JSON bodies."""
+    """The server; `calls` counts requests, `requests` keeps their JSON bodies.
+
+    `billed` are the scenes it wants to be paid for, whether the client heard of them or not.
+    """
 
     def __init__(self) -> None:
         self.scenes: deque[Scene] = deque()
         self.decide: Callable[[dict[str, Any]], Scene] | None = None
         self.requests: list[dict[str, Any]] = []
+        self.billed: list[Scene] = []
         self.most_at_once = 0
+        self.batches = ProviderBatches(self._scene, lambda: self.url)
         self._at_once = 0
         self._lock = threading.Lock()
         owner = self
@@ -55,6 +41,9 @@ class Provider:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                owner.serve(self)
+
+            def do_GET(self) -> None:
                 owner.serve(self)
 
             def log_message(self, format: str, *args: Any) -> None:
@@ -85,12 +74,20 @@ class Provider:
 
     def serve(self, http: BaseHTTPRequestHandler) -> None:
         """Answer one request by the next scene."""
-        body = json.loads(http.rfile.read(int(http.headers["content-length"])))
+        raw = http.rfile.read(int(http.headers["content-length"] or 0))
+        with self._lock:
+            found = self.batches.answer(http, raw)
+        if found is not None:
+            _write(http, found[0], found[1])
+            return
+        body = json.loads(raw)
         with self._lock:
             self.requests.append(body)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            scene = self.decide(body) if self.decide else self.scenes.popleft()
+            scene = self._scene(body)
+            if scene.bills:
+                self.billed.append(scene)
         try:
             time.sleep(scene.delay_s)
             self._send(http, body, scene)
@@ -99,6 +96,9 @@ class Provider:
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def _scene(self, body: dict[str, Any]) -> Scene:
+        return self.decide(body) if self.decide else self.scenes.popleft()
 
     def _send(self, http: BaseHTTPRequestHandler, body: dict[str, Any], scene: Scene) -> None:
         if scene.hang_up:
@@ -111,43 +111,30 @@ class Provider:
         elif KEY not in (key or ""):
             scene = Scene(401, message=f"Incorrect API key provided: {key}")
         if scene.status == 200:
-            data = _claude(body, scene) if claude else _openai(body, scene)
+            data = claude_message(body, scene) if claude else openai_completion(body, scene)
         else:
             data = {"error": {"type": scene.code, "code": scene.code, "message": scene.message}}
         payload = json.dumps(data).encode() if scene.raw is None else scene.raw
-        http.send_response(scene.status)
+        if "date" in scene.headers:  # a clock of its own
+            http.send_response_only(scene.status)
+        else:
+            http.send_response(scene.status)
         for name, value in {"content-type": "application/json", **scene.headers}.items():
             http.send_header(name, value)
         http.send_header("content-length", str(len(payload)))
         http.end_headers()
-        http.wfile.write(payload)
+        http.wfile.write(payload[: len(payload) // 2] if scene.cut else payload)
+        http.close_connection = scene.cut
 
 
-def _claude(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    return {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": body["model"],
-        "content": [{"type": "text", "text": scene.answer}] if scene.answer else [],
-        "stop_reason": scene.stop or "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 100, "output_tokens": 20},
-    }
+def _write(http: BaseHTTPRequestHandler, status: int, answer: Any) -> None:
+    """Send JSON, or a text as it is."""
+    payload = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+    http.send_response(status)
+    http.send_header("content-type", "application/json")
+    http.send_header("content-length", str(len(payload)))
+    http.end_headers()
+    http.wfile.write(payload)
 
 
-def _openai(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
-    message = {
-        "role": "assistant",
-        "content": scene.answer or None,
-        "refusal": scene.refusal or None,
-    }
-    choice = {"index": 0, "message": message, "finish_reason": scene.stop or "stop"}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": body["model"],
-        "choices": [choice],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
-    }
+__all__ = ["KEY", "Provider", "Scene", "says"]

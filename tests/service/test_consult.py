@@ -10,6 +10,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from meta_controller.anthropic_model import AnthropicModel
+from meta_controller.budget import Caps
 from meta_controller.consult import ATTEMPTS, consult
 from meta_controller.errors import BudgetExceeded, Fatal, LanguageModelError, NoVerdict, Retryable
 from meta_controller.language_model import Completion, Prompt
@@ -25,7 +26,7 @@ def model(provider: Provider) -> Iterator[AnthropicModel]:
     made = AnthropicModel("claude-haiku-4-5", KEY, provider.url, timeout_s=0.4)
     made._effort._refused = True
     yield made
-    made._client.close()
+    made.client.close()
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def ask(redis: Redis, model: AnthropicModel) -> Callable[..., Completion]:
             pipe.execute()
 
     def ask(budget_usd: float | None = None) -> Completion:
-        ledger = Ledger(redis, 1, budget_usd)
+        ledger = Ledger(redis, 1, Caps(budget_usd))
         return consult(
             model, ASKED, ledger, PRICE, "selection", transaction, sleep=lambda seconds: None
         )

@@ -15,7 +15,7 @@ from provider import KEY, Provider, Scene, says
 from meta_controller import anthropic_model, openai_model
 from meta_controller.anthropic_model import AnthropicModel
 from meta_controller.errors import Fatal, LanguageModelError, NoVerdict, Retryable
-from meta_controller.language_model import LanguageModel, Question
+from meta_controller.language_model import LanguageModel, Question, Tokens
 from specialists.types import Label, LabelSet
 
 MOOD = LabelSet((Label("positive"), Label("negative")))
@@ -44,7 +44,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     yield make_one
     for model in made:
-        model._client.close()
+        model.client.close()
 
 
 def failure(model: LanguageModel, question: Question = ASKED) -> LanguageModelError:
@@ -60,8 +60,24 @@ def test_an_answer_comes_with_its_tokens_and_latency(provider: Provider, make: M
     provider.scenes.append(says("negative", "it is rude"))
     reply = make(provider).ask(ASKED)
     assert (reply.labels, reply.reason) == (("negative",), "it is rude")
-    assert (reply.tokens_in, reply.tokens_out) == (100, 20)
+    assert reply.tokens == Tokens(100, 20)
     assert 0 < reply.latency_s < TIMEOUT_S
+
+
+def test_what_the_providers_cache_did_is_told(provider: Provider, make: Make) -> None:
+    provider.scenes.append(says("positive", cached=70, stored=20))
+    assert make(provider).ask(ASKED).tokens == Tokens(100, 20, cached=70, stored=20)
+
+
+def test_claudes_prefix_is_marked_for_the_cache_and_the_sample_is_not(provider: Provider) -> None:
+    provider.scenes.append(says("positive"))
+    model = claude(provider)
+    model.ask(ASKED)
+    (body,) = provider.requests
+    (block,) = body["system"]
+    assert block["cache_control"] == {"type": "ephemeral"} and "private" not in block["text"]
+    assert "cache_control" not in json.dumps(body["messages"])
+    model.client.close()
 
 
 def test_several_labels_and_unsure_come_through(provider: Provider, make: Make) -> None:
@@ -101,6 +117,7 @@ def test_the_request_is_structured_and_has_no_temperature(provider: Provider, ma
         (Scene(raw=b'{"unexpected": 1}'), Retryable, "server error"),
         (Scene(delay_s=3 * TIMEOUT_S), Retryable, "timeout"),
         (Scene(hang_up=True), Retryable, "connection"),
+        (Scene(answer='{"label": "positive"}', cut=True), Retryable, "connection"),
     ],
 )  # fmt: skip
 def test_each_failure_is_classed_after_one_call(
@@ -113,7 +130,7 @@ def test_each_failure_is_classed_after_one_call(
     if scene.headers.get("retry-after"):
         assert error.retry_after_s == 3.0
     if scene.status == 200 and kind == "invalid answer":
-        assert (error.tokens_in, error.tokens_out) == (100, 20)
+        assert error.tokens == Tokens(100, 20)
     assert error.maybe_billed == (kind in ("timeout", "connection") or scene.raw is not None)
 
 
@@ -145,8 +162,8 @@ def test_claudes_refusal_and_truncation_are_no_verdict(
     provider.scenes.append(scene)
     model = claude(provider)
     error = failure(model)
-    assert (type(error), error.kind, error.tokens_out) == (NoVerdict, kind, 20)
-    model._client.close()
+    assert (type(error), error.kind, error.tokens.written) == (NoVerdict, kind, 20)
+    model.client.close()
 
 
 @pytest.mark.parametrize(
@@ -163,8 +180,8 @@ def test_openais_refusal_and_truncation_are_no_verdict(
     provider.scenes.append(scene)
     model = compatible(provider)
     error = failure(model)
-    assert (type(error), error.kind, error.tokens_out) == (NoVerdict, kind, 20)
-    model._client.close()
+    assert (type(error), error.kind, error.tokens.written) == (NoVerdict, kind, 20)
+    model.client.close()
 
 
 def test_a_server_without_json_schema_is_asked_in_json_mode_from_then_on(
@@ -182,7 +199,7 @@ def test_a_server_without_json_schema_is_asked_in_json_mode_from_then_on(
         assert model.ask(ASKED).labels == ("positive",)
     formats = [body["response_format"]["type"] for body in provider.requests]
     assert formats == ["json_schema", "json_object", "json_object"]
-    model._client.close()
+    model.client.close()
 
 
 def test_a_claude_without_effort_is_asked_without_from_then_on(provider: Provider) -> None:
@@ -193,7 +210,7 @@ def test_a_claude_without_effort_is_asked_without_from_then_on(provider: Provide
     model = claude(provider)
     assert failure(model).kind == "option refused"
     assert model.ask(ASKED).labels == ("positive",)
-    model._client.close()
+    model.client.close()
 
 
 def test_a_rejection_after_an_accepted_request_is_about_the_sample(

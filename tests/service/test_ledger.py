@@ -7,14 +7,15 @@ import threading
 import pytest
 from redis import Redis
 
+from meta_controller.budget import Caps
 from meta_controller.errors import BudgetExceeded
-from meta_controller.language_model import Completion, Prompt, Question, Reply
+from meta_controller.language_model import NO_TOKENS, Completion, Prompt, Question, Reply, Tokens
 from meta_controller.ledger import Call, Ledger, Purpose
 from meta_controller.prices import Price
 
 ASKED = Purpose("review", "mood", (4, 5))
 PRICE = Price(1.0, 5.0, known=True)  # a call of (1000, 1000) tokens costs 0.006 USD
-MAX = (1000, 1000)
+MAX, TOKENS = Tokens(1000, 1000), Tokens(100, 20, cached=60, stored=10)
 
 
 class Nobody:
@@ -35,7 +36,7 @@ def reserve(ledger: Ledger, run: str = "run-1") -> Call:
 
 def settle(redis: Redis, ledger: Ledger, call: Call, outcome: str = "verdict") -> None:
     with redis.pipeline() as pipe:
-        ledger.settle(pipe, call, outcome, (100, 20), 0.5)
+        ledger.settle(pipe, call, outcome, TOKENS, 0.5)
         pipe.execute()
 
 
@@ -48,13 +49,29 @@ def test_a_settled_call_is_an_entry(redis: Redis) -> None:
         "at": 1234.5, "work": "review", "task_ids": [4, 5], "control": "mood",
         "provider": "anthropic", "model": "claude-haiku-4-5",
         "price_known": True, "run": "run-1", "outcome": "verdict",
-        "tokens_in": 100, "tokens_out": 20, "latency_s": 0.5, "usd": 0.0002,
+        "tokens_in": 100, "tokens_out": 20,
+        "tokens_cached": 60, "tokens_stored": 10, "latency_s": 0.5, "usd": 0.0002,
     }  # fmt: skip
     assert redis.hlen("aa:project:7:inflight") == 0
-    assert redis.hgetall("aa:spend") == {"nano_usd": "200000", "reserved_nano_usd": "0"}
+    assert redis.hgetall("aa:spend") == {
+        "nano_usd": "200000", "reserved_nano_usd": "0", "tokens": "120", "reserved_tokens": "0",
+    }  # fmt: skip
     reserve(ledger)
     held = redis.hvals("aa:project:7:inflight") + redis.lrange("aa:project:7:ledger", 0, -1)
     assert len(held) == 2
+
+
+def test_cached_tokens_are_charged_at_their_own_price(redis: Redis) -> None:
+    ledger, price = Ledger(redis, 7), Price(1.0, 5.0, True, cached_share=0.1, stored_share=1.25)
+    settle(redis, ledger, ledger.reserve(ASKED, Nobody(), price, MAX))
+    (entry,) = ledger.entries()
+    assert entry["usd"] == 0.0001485  # 30 + 60 / 10 + 10 * 1.25 tokens in, 20 out at five times
+    assert ledger.spend().usd == entry["usd"]
+
+
+def test_sums_from_before_caches_were_counted_are_still_read(redis: Redis) -> None:
+    redis.hset("aa:project:7:spend", mapping={"calls": 2, "tokens_in": 50, "tokens_out": 7})
+    assert Ledger(redis, 7).spend().tokens == Tokens(50, 7)
 
 
 def test_the_sums_tell_outcomes_apart(redis: Redis) -> None:
@@ -67,7 +84,8 @@ def test_the_sums_tell_outcomes_apart(redis: Redis) -> None:
     spend = ledger.spend()
     assert (spend.calls, spend.verdicts, spend.unsure, spend.cached) == (6, 2, 1, 3)
     assert spend.failures == {"timeout": 1, "refusal": 2}
-    assert (spend.tokens_in, spend.tokens_out) == (600, 120)
+    assert spend.tokens == Tokens(600, 120, 360, 60)
+    assert spend.tokens.cached_share == 0.6
     assert spend.usd == pytest.approx(6 * 0.0002)
 
 
@@ -81,7 +99,7 @@ def test_settling_twice_counts_once(redis: Redis) -> None:
 
 
 def test_reservations_of_all_projects_count_against_the_budget(redis: Redis) -> None:
-    here, there = Ledger(redis, 1, budget_usd=0.0125), Ledger(redis, 2, budget_usd=0.0125)
+    here, there = Ledger(redis, 1, caps=Caps(0.0125)), Ledger(redis, 2, caps=Caps(0.0125))
     first = reserve(here)
     reserve(there)
     with pytest.raises(BudgetExceeded, match="0.0125 USD"):
@@ -93,7 +111,7 @@ def test_reservations_of_all_projects_count_against_the_budget(redis: Redis) -> 
 
 
 def test_a_budget_of_nothing_allows_free_calls_only(redis: Redis) -> None:
-    ledger = Ledger(redis, 1, budget_usd=0.0)
+    ledger = Ledger(redis, 1, caps=Caps(0.0))
     with pytest.raises(BudgetExceeded):
         reserve(ledger)
     settle(redis, ledger, ledger.reserve(ASKED, Nobody(), Price(known=True), MAX))
@@ -101,7 +119,7 @@ def test_a_budget_of_nothing_allows_free_calls_only(redis: Redis) -> None:
 
 
 def test_the_budget_holds_when_many_reserve_at_once(redis: Redis) -> None:
-    ledger = Ledger(redis, 1, budget_usd=0.06)
+    ledger = Ledger(redis, 1, caps=Caps(0.06))
     granted: list[Call] = []
 
     def greedy() -> None:
@@ -124,7 +142,7 @@ def test_a_call_nobody_knows_the_price_of_is_charged_in_full(redis: Redis) -> No
     ledger = Ledger(redis, 1)
     call = reserve(ledger)
     with redis.pipeline() as pipe:
-        ledger.settle(pipe, call, "timeout", (0, 0), 60.0, in_full=True)
+        ledger.settle(pipe, call, "timeout", NO_TOKENS, 60.0, in_full=True)
         pipe.execute()
     assert ledger.spend().usd == pytest.approx(0.006)
 

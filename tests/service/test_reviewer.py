@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from redis.client import Pipeline
 from meta_controller import reviewer as reviewer_module
 from meta_controller.answers import Answers
 from meta_controller.anthropic_model import AnthropicModel
-from meta_controller.language_model import MAX_OUTPUT_TOKENS, LanguageModel, Question, Reply
+from meta_controller.budget import Caps
+from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Ledger, Purpose
 from meta_controller.openai_model import OpenAIModel
 from meta_controller.prices import Price, price_of
@@ -58,7 +61,7 @@ class Desk:
     def __init__(self, redis: Redis, model: LanguageModel, budget_usd: float | None = None) -> None:
         self.redis = redis
         self.clock = Clock()
-        self.ledger = Ledger(redis, 1, budget_usd)
+        self.ledger = Ledger(redis, 1, Caps(budget_usd))
         self.answers = Answers(redis, 1)
         self.reviewer = self.make(model)
 
@@ -85,7 +88,7 @@ def model(provider: Provider) -> Iterator[AnthropicModel]:
     made._effort._refused = True  # so that 400 is about the sample
     yield made
     join_review_threads()
-    made._client.close()
+    made.client.close()
 
 
 def join_review_threads() -> None:
@@ -210,6 +213,19 @@ def test_retry_after_is_honoured_and_capped(desk: Desk, provider: Provider) -> N
     assert [e["outcome"] for e in desk.ledger.entries()] == ["rate limit", "rate limit", "verdict"]
 
 
+@pytest.mark.parametrize("skew_s", [-7200, 7200], ids=["behind", "ahead"])
+def test_a_provider_whose_clock_is_wrong_stalls_nothing(
+    desk: Desk, provider: Provider, skew_s: float
+) -> None:
+    theirs_s = time.time() + skew_s
+    dates = {"date": theirs_s, "retry-after": theirs_s + 5}
+    headers = {name: formatdate(at, usegmt=True) for name, at in dates.items()}
+    provider.scenes.extend([Scene(429, headers=headers), says("positive")])
+    (outcome,) = desk.review(questions(1))
+    assert outcome.kind == "verdict"
+    assert desk.clock.slept_s == [5.0]
+
+
 def test_retry_after_holds_back_the_other_questions_too(desk: Desk, provider: Provider) -> None:
     provider.scenes.append(Scene(429, headers={"retry-after": "9"}))
     provider.decide = lambda body: (
@@ -259,7 +275,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 ) -> None:
     provider.decide = lambda body: Scene(answer=says("positive").answer, delay_s=0.01)
     asked, price, call_usd = questions(150), Price(1.0, 0.0, known=True), 0.0001
-    most = price.nano_usd(build_prompt(asked[-1]).max_input_tokens, MAX_OUTPUT_TOKENS) / 1e9
+    most = price.nano_usd(build_prompt(asked[-1]).most_tokens) / 1e9
     budget_usd = 3 * most + 20 * call_usd  # three may fly together at first, one at the end
     desk = Desk(redis, model, budget_usd)
     desk.reviewer.price = price
@@ -283,7 +299,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 
 def test_a_killed_runs_call_is_charged_at_its_reservation(desk: Desk, provider: Provider) -> None:
     asked = questions(1)
-    desk.ledger.reserve(Purpose("review"), desk.reviewer.model, PRICE, (1000, 1000), "killed")
+    desk.ledger.reserve(Purpose("review"), desk.reviewer.model, PRICE, Tokens(1000, 1000), "killed")
     assert desk.ledger.charge_lost(lambda run: run != "killed") == 1
     provider.decide = lambda body: says("positive")
     assert desk.review(asked)[0].kind == "verdict", "it is asked again: nothing was stored"
@@ -361,7 +377,7 @@ def test_a_server_without_json_schema_costs_one_extra_call(desk: Desk, provider:
     outcomes = list(desk.make(server, concurrency=1).review(questions(5), desk.transaction))
     assert [o.kind for o in outcomes] == ["verdict"] * 5
     assert provider.calls == 6
-    server._client.close()
+    server.client.close()
 
 
 def test_the_scripted_reviewer_goes_the_whole_way_and_costs_nothing(

@@ -156,6 +156,8 @@ def settings(redis_socket: str, folder: object, provider: Provider, **more: str)
             "LLM_BASE_URL": f"{provider.url}/v1",
             "OPENAI_API_KEY": KEY,
             "LLM_CONCURRENCY": "1",
+            "LLM_PACK": "1",
+            "LLM_EXAMPLES": "0",
             "AUDIT_SHARE": "0",
             **more,
         }

@@ -14,14 +14,13 @@ def test_the_budget_is_the_share_of_the_expected_tasks() -> None:
     assert budget_calls(1000, 0.0) == 0
 
 
-def test_money_limits_the_budget_once_a_call_s_price_is_known() -> None:
-    assert budget_calls(1000, 0.25, usd_left=1.0, usd_per_call=0.01, spent=20) == 120
-    assert budget_calls(1000, 0.25, usd_left=100.0, usd_per_call=0.01, spent=20) == 250
-    assert budget_calls(1000, 0.25, usd_left=1.0) == 250
+def test_what_the_caps_leave_limits_the_budget() -> None:
+    assert budget_calls(1000, 0.25, calls_left=100, spent=20) == 120
+    assert budget_calls(1000, 0.25, calls_left=10_000, spent=20) == 250
 
 
 def test_money_that_is_overspent_leaves_no_call() -> None:
-    budget = budget_calls(1000, 0.25, usd_left=-0.5, usd_per_call=0.01, spent=20)
+    budget = budget_calls(1000, 0.25, calls_left=-50, spent=20)
     assert Pace(budget).when_complete(20) == 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from meta_controller.errors import Fatal, NoVerdict, Retryable, SettingsError, from_status
-from meta_controller.language_model import Question
+from meta_controller.language_model import NO_TOKENS, Prompt, Question, Tokens
 from meta_controller.prices import Price, price_of
 from meta_controller.providers import build, choose_provider
 from meta_controller.scripted import PREFIX, ScriptedModel
@@ -42,7 +42,7 @@ def test_it_answers_equal_texts_and_says_what_it_is(script: Callable[..., Path])
     )
     reply = model.ask(Question("mood", " so good\n!", MOOD))
     assert (reply.labels, reply.reason) == (("positive",), PREFIX + "praise")
-    assert (reply.model, reply.tokens_in, reply.tokens_out) == ("scripted", 0, 0)
+    assert (reply.model, reply.tokens) == ("scripted", NO_TOKENS)
     assert model.ask(Question("t", "match and museum", TOPICS)).labels == ("sport", "art")
 
 
@@ -112,19 +112,43 @@ def test_no_sdk_is_imported_until_its_provider_is_chosen(script: Callable[..., P
 
 
 def test_prices_are_whole_nano_dollars_rounded_up() -> None:
-    assert Price(0.1, 0.5).nano_usd(1_000_000, 0) == 100_000_000
-    assert Price(1, 5).nano_usd(100, 20) == 200_000
-    assert Price(0.0001, 0).nano_usd(1, 0) == 1
+    assert Price(0.1, 0.5).nano_usd(Tokens(1_000_000)) == 100_000_000
+    assert Price(1, 5).nano_usd(Tokens(100, 20)) == 200_000
+    assert Price(0.0001, 0).nano_usd(Tokens(1)) == 1
+
+
+def test_cached_and_stored_tokens_have_their_own_prices() -> None:
+    price = price_of("anthropic", "claude-haiku-4-5")
+    assert price.nano_usd(Tokens(1000, 0, cached=1000)) == 100_000
+    assert price.nano_usd(Tokens(1000, 0, stored=1000)) == 1_250_000
+    assert price.nano_usd(Tokens(1000, 20, cached=600, stored=300)) == 635_000
+    assert Price(1, 5).nano_usd(Tokens(1000, 0, cached=600, stored=300)) == 1_000_000
+
+
+def test_a_batch_costs_half_of_everything() -> None:
+    price, tokens = price_of("anthropic", "claude-haiku-4-5"), Tokens(1000, 20, 600, 300)
+    assert 2 * price.in_batches().nano_usd(tokens) == price.nano_usd(tokens)
+    assert price.in_batches().in_batches() == price.in_batches()
+    assert Price(1, 5, True).in_batches() == Price(1, 5, True)
+
+
+def test_the_most_that_a_prompt_can_take_costs_the_most_it_can_cost() -> None:
+    price = price_of("anthropic", "claude-haiku-4-5")
+    most = Prompt("s" * 500, "t" * 300, {}).most_tokens
+    for cached, stored in ((0, 0), (most.sent, 0), (0, most.sent), (900, 900)):
+        spent = Tokens(most.sent, most.written, cached, stored)
+        assert price.nano_usd(spent) <= price.nano_usd(most)
 
 
 @pytest.mark.parametrize(
     ("model", "price"),
     [
-        ("claude-opus-4-8", Price(5, 25, True)),
-        ("claude-opus-4-1-20250805", Price(15, 75, True)),
-        ("claude-opus-5-5", Price(4, 20, True)),
-        ("claude-haiku-4-5-20251001", Price(1, 5, True)),
-        ("gpt-4o-mini-2024-07-18", Price(0.15, 0.6, True)),
+        ("claude-opus-4-8", Price(5, 25, True, 0.1, 1.25, 0.5)),
+        ("claude-opus-4-1-20250805", Price(15, 75, True, 0.1, 1.25, 0.5)),
+        ("claude-opus-5-5", Price(4, 20, True, 0.05, 1.25, 0.5)),
+        ("claude-haiku-4-5-20251001", Price(1, 5, True, 0.1, 1.25, 0.5)),
+        ("gpt-4o-mini-2024-07-18", Price(0.15, 0.6, True, 0.5, 1.0, 0.5)),
+        ("gpt-6-luna", Price(0.1, 0.5, True, 0.1, 1.25, 0.5)),
         ("gpt-5-pro", Price()),
         ("my-own-model", Price()),
     ],
@@ -134,7 +158,8 @@ def test_the_longest_prefix_of_a_model_prices_it(model: str, price: Price) -> No
 
 
 def test_own_prices_win_and_local_servers_are_free() -> None:
-    assert price_of("openai", "gpt-4o", override=(1, 2)) == Price(1, 2, True)
+    assert price_of("openai", "gpt-4o", override=(1, 2)) == Price(1, 2, True, 0.5, 1.0, 0.5)
+    assert price_of("openai", "qwen3", override=(1, 2)) == Price(1, 2, True)
     assert price_of("scripted", "scripted") == Price(known=True)
     for url in ("http://localhost:11434/v1", "http://10.0.0.7:8000/v1", "http://vllm:8000/v1"):
         assert price_of("openai", "qwen3", url) == Price(known=True)
@@ -178,7 +203,8 @@ def test_each_status_is_classed_by_what_to_do(
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Foo, 99 GMT"}, None),
@@ -193,3 +219,16 @@ def test_retry_after_may_be_a_date() -> None:
     headers = {"retry-after": formatdate(time.time() + 30, usegmt=True)}
     error = from_status("a b", 503, key_name="K", headers=headers)
     assert error.retry_after_s == pytest.approx(30, abs=2)
+
+
+@pytest.mark.parametrize("skew_s", [-86_400, 0, 86_400], ids=["behind", "right", "ahead"])
+def test_the_provider_s_clock_measures_its_own_dates(skew_s: float) -> None:
+    theirs_s = time.time() + skew_s
+    headers = {
+        "date": formatdate(theirs_s, usegmt=True),
+        "retry-after": formatdate(theirs_s + 30, usegmt=True),
+    }
+    error = from_status("a b", 429, key_name="K", headers=headers)
+    assert error.retry_after_s == 30
+    over = {**headers, "retry-after": formatdate(theirs_s - 5, usegmt=True)}
+    assert from_status("a b", 429, key_name="K", headers=over).retry_after_s is None

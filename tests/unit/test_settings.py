@@ -14,6 +14,9 @@ RANGES = {
     "PORT": (1, 65535),
     "LABEL_STUDIO_PORT": (1, 65535),
     "LLM_BUDGET_USD": (0, 1_000_000_000),
+    "LLM_BUDGET_DAY_USD": (0, 1_000_000_000),
+    "LLM_BUDGET_PROJECT_USD": (0, 1_000_000_000),
+    "LLM_BUDGET_TOKENS": (0, 10**15),
     "LLM_SHARE": (0, 1),
     "LLM_CONCURRENCY": (1, 256),
     "LLM_TIMEOUT_S": (1, 600),
@@ -102,7 +105,8 @@ def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"]
+    "name",
+    ["LLM_MODE", "LLM_BATCH", "LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"],
 )
 def test_an_unknown_choice_is_refused(name: str) -> None:
     assert refusal(**{name: "maybe"}).startswith(f"{name} is 'maybe'; ")
@@ -153,6 +157,7 @@ def test_secrets_never_show_in_the_repr() -> None:
         ({"LLM_BASE_URL": "http://localhost:8000"}, True),
         ({"LLM_PROVIDER": "scripted"}, True),
         ({"LLM_PROVIDER": "none", "OPENAI_API_KEY": "k"}, False),
+        ({"LLM_MODE": "off", "LLM_PROVIDER": "openai", "OPENAI_API_KEY": "k"}, False),
     ],
 )
 def test_an_llm_is_there_when_one_is_named_or_has_a_key(environ: dict[str, str], has: bool) -> None:

@@ -1,0 +1,97 @@
+"""A few of people's answers that the LLM is shown beside a question: near ones, of all labels.
+
+Never an audit or a text that is held out for the gate (what measures us must not be shown), never
+the text that is asked about, and none that looks like an attack. Nearness is the cosine of TF-IDF
+weighted words: cheap, and at hand wherever the text is. Knows neither Redis nor Label Studio.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backend.audit import is_audit
+from specialists.types import LabelSet, Verdict
+from training.gate import held_out, text_key
+
+if TYPE_CHECKING:
+    from meta_controller.language_model import Example
+
+MOST = 500
+"""The newest answers among which the nearest are looked for."""
+_WORD = re.compile(r"\w+")
+
+Words = Mapping[str, float]
+"""A text's words with their weights; the sum of squares is 1."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    verdict: Verdict
+    words: Words = field(repr=False)
+
+
+class Examples:
+    """Chooses among what people said under one control."""
+
+    def __init__(
+        self, project_id: int, labels: LabelSet, answers: Iterable[Verdict], audit_share: float
+    ) -> None:
+        """`answers` are people's, one a task (`people_said`)."""
+        usable = [
+            one
+            for one in sorted(answers, key=lambda one: -one.at)
+            if _usable(one, labels)
+            and not held_out(one.text)
+            and not is_audit(project_id, one.task_id, audit_share)
+        ][:MOST]
+        counts = [Counter(_WORD.findall(one.text.casefold())) for one in usable]
+        self._seen_in = Counter(word for words in counts for word in words)
+        self._texts = len(usable)
+        self._known = [
+            _Known(verdict, self._weigh(words))
+            for verdict, words in zip(usable, counts, strict=True)
+        ]
+
+    def near(self, text: str, count: int) -> tuple[Example, ...]:
+        """At most `count` examples, the nearest of each label in turn; the nearest comes last."""
+        from meta_controller.language_model import Example
+
+        words = self._weigh(Counter(_WORD.findall(text.casefold())))
+        key = text_key(text)
+        others = [one for one in self._known if text_key(one.verdict.text) != key]
+        ranked = sorted(((_cosine(words, one.words), one.verdict) for one in others), key=_first)
+        turns: dict[tuple[str, ...], int] = defaultdict(int)
+        order = []
+        for near, verdict in ranked:
+            order.append((turns[verdict.labels], -near, Example(verdict.text, verdict.labels)))
+            turns[verdict.labels] += 1
+        chosen = sorted(order, key=lambda one: one[:2])[:count]
+        return tuple(example for *_, example in sorted(chosen, key=lambda one: -one[1]))
+
+    def _weigh(self, words: Mapping[str, int]) -> Words:
+        weights = {
+            word: times * math.log((self._texts + 1) / (self._seen_in[word] + 1) + 1)
+            for word, times in words.items()
+        }
+        length = math.sqrt(sum(weight**2 for weight in weights.values())) or 1.0
+        return {word: weight / length for word, weight in weights.items()}
+
+
+def _usable(verdict: Verdict, labels: LabelSet) -> bool:
+    from meta_controller.injection import suspicion
+
+    ours = bool(verdict.labels) and set(verdict.labels) <= set(labels.names)
+    return ours and suspicion(verdict.text, labels.names).level == "none"
+
+
+def _cosine(one: Words, other: Words) -> float:
+    return sum(weight * other.get(word, 0.0) for word, weight in one.items())
+
+
+def _first(pair: tuple[float, Verdict]) -> float:
+    return -pair[0]
