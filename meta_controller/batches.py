@@ -24,7 +24,7 @@ from redis.client import Pipeline
 from meta_controller.answers import Answers, answer_key
 from meta_controller.attempt import Result, prompt_for
 from meta_controller.batch_store import RUN, Batch, BatchStore, Sent
-from meta_controller.errors import LanguageModelError, Retryable
+from meta_controller.errors import Fatal, LanguageModelError, Retryable
 from meta_controller.injection import suspicion
 from meta_controller.language_model import Completion, LanguageModel, Prompt, Question
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
@@ -133,6 +133,7 @@ class Batches:
         known: Batch | None = batch
         failure: LanguageModelError | None = None
         try:
+            self._check_provider(batch)
             known = batch if batch.id else self._found(batch, transaction)
             results = self.api.results(known) if known else None
             if known and results is not None:
@@ -145,6 +146,11 @@ class Batches:
         if failure and not isinstance(failure, Retryable):
             raise failure
         return None
+
+    def _check_provider(self, batch: Batch) -> None:
+        if batch.provider != self.model.provider:
+            who = f"{batch.provider} {batch.model}"
+            raise Fatal(f"{who}: has a batch: set LLM_PROVIDER back to fetch it", "other provider")
 
     def forget(self, batch: Batch, transaction: Transaction) -> None:
         """Drop a batch whose answers were taken up."""
