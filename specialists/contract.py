@@ -33,7 +33,7 @@ _BATCH_TOLERANCE = 1e-3  # padding changes the order of sums
 _CHOSEN = 0.5  # multiple choice: a label is said from this probability on
 _BATCH = 32
 _RUNS = 3  # the fastest counts: others disturb
-_LONG = "This sentence is said again and again. " * 2500
+_LONG = "This sentence is said again and again. " * 2600
 
 PROBES = (
     "I love this film, it made my day.",
