@@ -253,12 +253,12 @@ def test_a_model_without_a_built_in_form_is_compared_with_the_embedded_one(
 def test_code_that_never_passes_is_given_up_and_not_kept(
     wiring: Wiring, provider: Provider, inference: Path
 ) -> None:
-    provider.decide = lambda body: writes("import os\n" + COUNTING)
+    provider.decide = lambda body: writes("import os\x1b[2J\n" + COUNTING)
     heard: list[str] = []
     with pytest.raises(CodegenFailed, match="None of 4 modules for nli passed"):
         codegen.generate(wiring, 7, str(inference), "", heard.append)
     assert provider.calls == 4
-    assert "import of os is not allowed" in said(provider.requests[3])
+    assert "characters that cannot be seen are not allowed: U+001B" in said(provider.requests[3])
     assert "Module 4 of at most 4 failed" in heard[-1]
     assert not list(wiring.settings.models.glob("generated/*"))
 
@@ -268,8 +268,10 @@ def test_code_may_serve_at_once_where_the_settings_say_so(
 ) -> None:
     wiring = Wiring(settings(redis_socket, tmp_path / "data", provider, CODEGEN_APPROVAL="auto"))
     wiring.projects.put(Project(7, CONFIG))
-    provider.scenes.append(writes(COUNTING))
-    name = codegen.generate(wiring, 7, str(inference), "", lambda line: None)
+    provider.scenes.append(writes(COUNTING, notes="see \x1b[2J"))
+    heard: list[str] = []
+    name = codegen.generate(wiring, 7, str(inference), "", heard.append)
+    assert "\x1b" not in "".join(heard) and "see ?[2J" in "".join(heard)
     approval = generated(wiring.settings).approval(name)
     assert approval and approval["by"] == "CODEGEN_APPROVAL=auto"
     one = wiring.models.specialist(unmatched(f"generated:{name}"), LABELS, None)
