@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_TEXTS = 48  # of the project, beside the contract's own: the test runs them some ten times
+_TEXTS = 32  # of the project, beside the contract's own: the test runs them some ten times
 _WORK = "code generation"
 
 

@@ -193,10 +193,11 @@ def test_landlock_stands_in_for_bubblewrap_and_without_both_nothing_runs(
         assert isolation.find().name == "bubblewrap"
         isolation.find.cache_clear()
         monkeypatch.setenv("PATH", "/nowhere")
-        assert isolation.find().name == "landlock"
-        one = Sandbox(COUNTS, tmp_path, LIMITS)
-        assert one.annotate(["a"])[0]["calls"] == 0
-        one.close()
+        if isolation.LANDLOCK in KINDS:
+            assert isolation.find().name == "landlock"
+            one = Sandbox(COUNTS, tmp_path, LIMITS)
+            assert one.annotate(["a"])[0]["calls"] == 0
+            one.close()
         isolation.find.cache_clear()
         monkeypatch.setattr(lockdown, "landlock_version", lambda: 0)
         with pytest.raises(NoIsolation, match="apt-get install bubblewrap"):

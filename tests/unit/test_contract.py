@@ -112,7 +112,7 @@ def test_an_answer_that_depends_on_the_batch_is_seen() -> None:
         extra = min(len(texts), 10) / 100
         return [{"yes": share(t) + extra, "no": 1 - share(t) - extra} for t in texts]
 
-    assert failed(examine(crowded)) == ["batch size"]
+    assert "batch size" in failed(examine(crowded))
 
 
 def test_an_answer_that_depends_on_the_place_is_seen() -> None:
