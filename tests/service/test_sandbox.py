@@ -148,7 +148,9 @@ SandboxProcess("while True: pass", Path({str(tmp_path)!r}), kind, Limits())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_a_model_its_data_can_be_read_and_no_code_or_pickle(kind: str, tmp_path: Path) -> None:
+def test_of_a_model_its_data_can_be_read_and_no_code_or_pickle(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blob = tmp_path / "blobs" / "1234"
     blob.parent.mkdir()
     blob.write_text("{}")
@@ -172,7 +174,8 @@ def load(model_dir):
 def annotate(model, texts):
     return [model]
 """
-    one = SandboxProcess(reads, model, isolation.find((kind,)), LIMITS)
+    monkeypatch.chdir(model.parent)
+    one = SandboxProcess(reads, Path(model.name), isolation.find((kind,)), LIMITS)
     assert one.annotate(["a"]) == [
         {
             "config.json": 2,
