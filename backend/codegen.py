@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_TEXTS = 48  # of the project, beside the contract's own: the test runs them some ten times
+_TEXTS = 32  # of the project, beside the contract's own: the test runs them some ten times
 _WORK = "code generation"
 
 
@@ -51,7 +51,7 @@ def generate(wiring: Wiring, project_id: int, model: str, control_name: str, say
     control = _control(wiring, project_id, control_name)
     folder = weights.published(model, wiring.settings.models / "converted")
     say(f"Asking for code for {model}; it is tested in {kind.name} ...")
-    written = _write(wiring, project_id, control, model, folder, say)
+    written = _write(wiring, project_id, control, model, folder, lambda line: say(_plain(line)))
     made = Generated(
         code=written.code,
         model=str(folder.resolve()) if Path(model).is_dir() else model,
@@ -65,7 +65,7 @@ def generate(wiring: Wiring, project_id: int, model: str, control_name: str, say
     )
     store = generated(wiring.settings)
     name = store.put(made)
-    say(f"{_table(written.report)}\n\nIts author, {made.llm}, notes: {made.notes}\n")
+    say(_plain(f"{_table(written.report)}\n\nIts author, {made.llm}, notes: {made.notes}\n"))
     say(f"The code lies in {store.folder(name) / MODULE}")
     if wiring.settings.codegen_approval == "auto":
         approve(wiring.settings, name, "CODEGEN_APPROVAL=auto", say)
@@ -162,6 +162,11 @@ def _control(wiring: Wiring, project_id: int, name: str) -> Control:
             f"{', '.join(controls)}."
         )
     return controls[name]
+
+
+def _plain(text: str) -> str:
+    """What others wrote, without what steers a terminal."""
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
 
 
 def _table(report: Report) -> str:

@@ -70,8 +70,10 @@ class GeneratedStore:
         try:
             for file, raw in files.items():
                 (aside / file).write_bytes(raw)
-            if not self.folder(name).exists():
-                aside.rename(self.folder(name))
+            aside.rename(self.folder(name))
+        except OSError:
+            if not self.folder(name).exists():  # else the same content is there already
+                raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return name

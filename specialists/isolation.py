@@ -140,13 +140,10 @@ def _packages() -> list[str]:
 
 
 def _python_files() -> list[str]:
-    paths = sysconfig.get_paths()
-    library = {os.path.realpath(paths[one]) for one in ("stdlib", "platstdlib")}
-    base = Path(sys.base_prefix)
-    shared = [str(path) for path in (base / "lib").glob("libpython*.so*")]
-    standard = str(base / "lib" / f"python{sysconfig.get_python_version()}")
+    standard = os.path.realpath(sysconfig.get_path("stdlib"))
+    shared = [str(path) for path in Path(sys.base_prefix, "lib").glob("libpython*.so*")]
     ours = [str(Path(__file__).with_name(name)) for name in _OURS]
-    return [_interpreter(), standard, *sorted(library), *_packages(), *shared, *ours]
+    return [_interpreter(), standard, *_packages(), *shared, *ours]
 
 
 def _boot() -> str:

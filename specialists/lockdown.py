@@ -128,7 +128,8 @@ def filter_calls(*, writable: bool) -> None:
     code = ctypes.create_string_buffer(packed)
     header = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
     # SECCOMP_SET_MODE_FILTER, for all threads of this process (SECCOMP_FILTER_FLAG_TSYNC).
-    _checked(_libc().syscall(_SECCOMP[platform.machine()], 1, 1, header))
+    if _libc().syscall(_SECCOMP[platform.machine()], 1, 1, header) != 0:
+        raise OSError(ctypes.get_errno(), "the filter of system calls was not taken")
 
 
 def _program(machine: str, *, writable: bool) -> list[Instruction]:

@@ -68,7 +68,7 @@ class SandboxProcess:
 
     def __init__(self, code: str, model_dir: Path, kind: Isolation, limits: Limits) -> None:
         """Start a process and load the module in it; raises SandboxError."""
-        self._limits = limits
+        self._limits, model_dir = limits, model_dir.absolute()
         self._socket, theirs = socket.socketpair()
         with theirs:
             command = kind.command(model_dir)

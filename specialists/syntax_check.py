@@ -60,6 +60,10 @@ def check(code: str) -> list[str]:
     """What stands against this code, each with its line; empty when nothing does."""
     if len(code.encode(errors="replace")) > MAX_CODE_BYTES:
         return [f"the module is longer than {MAX_CODE_BYTES} bytes: write less"]
+    unseen = {one for one in code if one not in "\n\r\t" and not one.isprintable()}
+    if unseen:  # whoever approves the code must see what it does
+        named = ", ".join(sorted(f"U+{ord(one):04X}" for one in unseen)[:_MAX_PROBLEMS])
+        return [f"characters that cannot be seen are not allowed: {named}"]
     try:
         tree = ast.parse(code)
         found = [*_lacking(tree), *(problem for node in ast.walk(tree) for problem in _look(node))]

@@ -520,6 +520,28 @@ import numpy
 def attack():
     return numpy.ctypeslib.ctypes.CDLL(None).system(b"touch /tmp/x") == 0
 """,
+    "goes through torch": """
+import torch
+def attack():
+    found = []
+    for one in (
+        lambda: torch.load(@PICKLE@, weights_only=False),
+        lambda: torch.load(@SECRET@, weights_only=False),
+        lambda: torch.serialization.os.listdir("/etc/ssl"),
+        lambda: torch.from_file(@SECRET@, size=8, dtype=torch.uint8),
+        lambda: torch.UntypedStorage.from_file(@SECRET@, False, 8),
+        lambda: torch.save([1], @SECRET@ + ".new"),
+        lambda: torch.hub.download_url_to_file("http://127.0.0.1:@PORT@/x", "/tmp/x"),
+        lambda: torch.hub.load(@MODEL@, "config", source="local"),
+        lambda: torch.ops.load_library(@SECRET@),
+        lambda: torch.multiprocessing.get_context("spawn").Process(target=print).start(),
+    ):
+        try:
+            found.append(one())
+        except BaseException:
+            pass
+    return found
+""",
     "calls the shell from C": """
 import ctypes
 def attack():

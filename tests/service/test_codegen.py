@@ -19,7 +19,12 @@ from provider import Provider, Scene
 from redis import Redis
 from test_sandbox_attacks import workers
 from tiny_models import publish
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 from world import settings
 
 from backend import codegen
@@ -232,15 +237,28 @@ def test_code_for_a_standard_model_must_agree_with_the_built_in_path(
     assert kept.report[-1]["seen"].startswith("the same on 1.000")
 
 
+def test_a_model_without_a_built_in_form_is_compared_with_the_embedded_one(
+    wiring: Wiring, provider: Provider, tmp_path: Path
+) -> None:
+    folder = tmp_path / "text-to-text"
+    config = T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    provider.scenes.append(writes(COUNTING))
+    name = codegen.generate(wiring, 7, str(folder), "", lambda line: None)
+    report = {check["name"]: check["seen"] for check in generated(wiring.settings).get(name).report}
+    assert "texts/s, built-in" in report["speed"]
+    assert "labels of the built-in path" not in report
+
+
 def test_code_that_never_passes_is_given_up_and_not_kept(
     wiring: Wiring, provider: Provider, inference: Path
 ) -> None:
-    provider.decide = lambda body: writes("import os\n" + COUNTING)
+    provider.decide = lambda body: writes("import os\x1b[2J\n" + COUNTING)
     heard: list[str] = []
     with pytest.raises(CodegenFailed, match="None of 4 modules for nli passed"):
         codegen.generate(wiring, 7, str(inference), "", heard.append)
     assert provider.calls == 4
-    assert "import of os is not allowed" in said(provider.requests[3])
+    assert "characters that cannot be seen are not allowed: U+001B" in said(provider.requests[3])
     assert "Module 4 of at most 4 failed" in heard[-1]
     assert not list(wiring.settings.models.glob("generated/*"))
 
@@ -250,8 +268,10 @@ def test_code_may_serve_at_once_where_the_settings_say_so(
 ) -> None:
     wiring = Wiring(settings(redis_socket, tmp_path / "data", provider, CODEGEN_APPROVAL="auto"))
     wiring.projects.put(Project(7, CONFIG))
-    provider.scenes.append(writes(COUNTING))
-    name = codegen.generate(wiring, 7, str(inference), "", lambda line: None)
+    provider.scenes.append(writes(COUNTING, notes="see \x1b[2J"))
+    heard: list[str] = []
+    name = codegen.generate(wiring, 7, str(inference), "", heard.append)
+    assert "\x1b" not in "".join(heard) and "see ?[2J" in "".join(heard)
     approval = generated(wiring.settings).approval(name)
     assert approval and approval["by"] == "CODEGEN_APPROVAL=auto"
     one = wiring.models.specialist(unmatched(f"generated:{name}"), LABELS, None)
@@ -275,9 +295,19 @@ def test_nothing_is_asked_where_no_sandbox_works(
 
 
 def test_what_is_missing_is_said(
-    redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider, inference: Path
+    redis: Redis,
+    redis_socket: str,
+    tmp_path: Path,
+    provider: Provider,
+    inference: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     wiring = Wiring(settings(redis_socket, tmp_path / "data", provider, LLM_PROVIDER="none"))
+    monkeypatch.setenv("REDIS_URL", f"unix://{redis_socket}")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    assert main(["codegen", "--project", "7", "--model", str(inference)]) == 1
+    assert "connect --project 7" in capsys.readouterr().err
     with pytest.raises(CodegenFailed, match="connect --project 7"):
         codegen.generate(wiring, 7, str(inference), "", lambda line: None)
     wiring.projects.put(Project(7, CONFIG))

@@ -148,7 +148,9 @@ SandboxProcess("while True: pass", Path({str(tmp_path)!r}), kind, Limits())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_a_model_its_data_can_be_read_and_no_code_or_pickle(kind: str, tmp_path: Path) -> None:
+def test_of_a_model_its_data_can_be_read_and_no_code_or_pickle(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blob = tmp_path / "blobs" / "1234"
     blob.parent.mkdir()
     blob.write_text("{}")
@@ -172,7 +174,8 @@ def load(model_dir):
 def annotate(model, texts):
     return [model]
 """
-    one = SandboxProcess(reads, model, isolation.find((kind,)), LIMITS)
+    monkeypatch.chdir(model.parent)
+    one = SandboxProcess(reads, Path(model.name), isolation.find((kind,)), LIMITS)
     assert one.annotate(["a"]) == [
         {
             "config.json": 2,
@@ -193,10 +196,11 @@ def test_landlock_stands_in_for_bubblewrap_and_without_both_nothing_runs(
         assert isolation.find().name == "bubblewrap"
         isolation.find.cache_clear()
         monkeypatch.setenv("PATH", "/nowhere")
-        assert isolation.find().name == "landlock"
-        one = Sandbox(COUNTS, tmp_path, LIMITS)
-        assert one.annotate(["a"])[0]["calls"] == 0
-        one.close()
+        if isolation.LANDLOCK in KINDS:
+            assert isolation.find().name == "landlock"
+            one = Sandbox(COUNTS, tmp_path, LIMITS)
+            assert one.annotate(["a"])[0]["calls"] == 0
+            one.close()
         isolation.find.cache_clear()
         monkeypatch.setattr(lockdown, "landlock_version", lambda: 0)
         with pytest.raises(NoIsolation, match="apt-get install bubblewrap"):
