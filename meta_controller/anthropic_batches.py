@@ -15,8 +15,9 @@ from anthropic.types.messages.batch_create_params import Request
 
 from meta_controller.anthropic_model import AnthropicModel, translate
 from meta_controller.batch_store import Batch
+from meta_controller.batches import Brought
 from meta_controller.errors import LanguageModelError, NoVerdict, Retryable
-from meta_controller.language_model import Completion, Prompt
+from meta_controller.language_model import Prompt
 from meta_controller.wire import UPLOAD_S, broken_reply, speaking
 
 _SKEW_S = 3600.0  # how far the provider's clock may be from ours
@@ -54,7 +55,7 @@ class AnthropicBatches:
                     return made.id
         return None
 
-    def results(self, batch: Batch) -> Iterator[tuple[str, Completion | LanguageModelError]] | None:
+    def results(self, batch: Batch) -> Iterator[tuple[str, Brought]] | None:
         """Read what ended; see `BatchApi`."""
         with self._speaking():
             made = self._checked(self._batches.retrieve(batch.id))
@@ -63,7 +64,7 @@ class AnthropicBatches:
             rows = list(self._batches.results(batch.id))
         return ((one.custom_id, self._result(one)) for one in rows)
 
-    def _result(self, row: MessageBatchIndividualResponse) -> Completion | LanguageModelError:
+    def _result(self, row: MessageBatchIndividualResponse) -> Brought:
         who, result = self._model.who, row.result
         if result.type == "succeeded":
             try:

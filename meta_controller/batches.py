@@ -24,7 +24,7 @@ from redis.client import Pipeline
 from meta_controller.answers import Answers, answer_key
 from meta_controller.attempt import Result, prompt_for
 from meta_controller.batch_store import RUN, Batch, BatchStore, Sent
-from meta_controller.errors import LanguageModelError, Retryable
+from meta_controller.errors import Fatal, LanguageModelError, Retryable
 from meta_controller.injection import suspicion
 from meta_controller.language_model import Completion, LanguageModel, Prompt, Question
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
@@ -42,6 +42,8 @@ GIVE_UP_S = 48 * 3600.0
 TOGETHER = 100
 """Answers that are stored in one transaction."""
 
+Brought = Completion | LanguageModelError
+"""What a provider gives for one prompt."""
 _New = tuple[Question, Sent]
 
 
@@ -58,7 +60,7 @@ class BatchApi(Protocol):
             Retryable: It cannot be told yet.
         """
 
-    def results(self, batch: Batch) -> Iterator[tuple[str, Completion | LanguageModelError]] | None:
+    def results(self, batch: Batch) -> Iterator[tuple[str, Brought]] | None:
         """Results by custom id, once it has ended; None until then."""
 
 
@@ -133,6 +135,7 @@ class Batches:
         known: Batch | None = batch
         failure: LanguageModelError | None = None
         try:
+            self._check_provider(batch)
             known = batch if batch.id else self._found(batch, transaction)
             results = self.api.results(known) if known else None
             if known and results is not None:
@@ -145,6 +148,11 @@ class Batches:
         if failure and not isinstance(failure, Retryable):
             raise failure
         return None
+
+    def _check_provider(self, batch: Batch) -> None:
+        if batch.provider != self.model.provider:
+            who = f"{batch.provider} {batch.model}"
+            raise Fatal(f"{who}: has a batch: set LLM_PROVIDER back to fetch it", "other provider")
 
     def forget(self, batch: Batch, transaction: Transaction) -> None:
         """Drop a batch whose answers were taken up."""
@@ -190,7 +198,7 @@ class Batches:
         return known
 
     def _keep(
-        self, batch: Batch, brought: Mapping[str, Completion | LanguageModelError], tx: Transaction
+        self, batch: Batch, brought: Mapping[str, Brought], transaction: Transaction
     ) -> list[Ended]:
         """Keep the answers, some at a time; what the provider does not mention is lost."""
         held = {call.id: call for call in self.ledger.held(batch.run)}
@@ -203,16 +211,14 @@ class Batches:
                 for one in some:
                     self._settle(pipe, batch.sent[one], results[one], held.get(one))
 
-            tx(write)
+            transaction(write)
         return [
             Ended(one, reply is not None, results[i].error)
             for i, prompt in batch.sent.items()
             for one, reply in zip(prompt, results[i].replies, strict=True)
         ]
 
-    def _result(
-        self, batch: Batch, custom_id: str, brought: Completion | LanguageModelError | None
-    ) -> Result:
+    def _result(self, batch: Batch, custom_id: str, brought: Brought | None) -> Result:
         """Read one prompt's answers as those of a direct call are read."""
         questions = [
             Question(one.control, one.text, LabelSet.from_json(batch.labels[one.control]))

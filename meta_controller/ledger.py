@@ -26,6 +26,8 @@ from meta_controller.prompt import PROMPT_VERSION
 
 KEEP_ENTRIES = 100_000
 """Older entries of a project are dropped; its sums stay."""
+OTHERS_S = 3600.0
+"""No call takes so long: a reservation of other work than reviews that is older is lost."""
 
 Transaction = Callable[[Callable[[Pipeline], None]], None]
 """Runs Redis writes in one MULTI, fenced by the caller's lease; may raise instead."""
@@ -229,11 +231,17 @@ class Ledger:
         pipe.hincrby(self.budget.project_key, "cached", questions)
 
     def charge_lost(self, is_alive: Callable[[str], bool]) -> int:
-        """Charge the reservations of dead runs in full; return how many there were."""
-        lost = 0
+        """Charge the reservations of dead runs in full; return how many there were.
+
+        Runs are those of reviews; what else asks has its own, and OTHERS_S for each call.
+        """
+        lost, now = 0, self._clock()
         for call_id, row in self._redis.hgetall(self.inflight_key).items():
             call = _call(str(call_id), json.loads(row))
-            if is_alive(call.about["run"]):
+            alive = is_alive(call.about["run"])
+            if call.about["work"] != "review":
+                alive = now - call.about["at"] < OTHERS_S
+            if alive:
                 continue
             with self._redis.pipeline() as pipe:
                 self.settle(pipe, call, "lost", NO_TOKENS, 0.0, in_full=True)

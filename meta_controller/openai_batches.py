@@ -17,8 +17,9 @@ from openai.types import Batch as Made
 from openai.types.chat import ChatCompletion
 
 from meta_controller.batch_store import Batch
+from meta_controller.batches import Brought
 from meta_controller.errors import LanguageModelError, Retryable, from_status
-from meta_controller.language_model import Completion, Prompt
+from meta_controller.language_model import Prompt
 from meta_controller.openai_model import OpenAIModel, translate
 from meta_controller.wire import UPLOAD_S, broken_reply, speaking
 
@@ -66,7 +67,7 @@ class OpenAIBatches:
                     return made.id
         return None
 
-    def results(self, batch: Batch) -> Iterator[tuple[str, Completion | LanguageModelError]] | None:
+    def results(self, batch: Batch) -> Iterator[tuple[str, Brought]] | None:
         """Read what ended; see `BatchApi`."""
         with self._speaking():
             made = self._checked(self._client.batches.retrieve(batch.id))
@@ -81,7 +82,7 @@ class OpenAIBatches:
         missing = {} if made.status == "completed" else dict.fromkeys(batch.sent.keys() - found)
         return iter({**dict.fromkeys(missing, self._not_made(made.status)), **found}.items())
 
-    def _result(self, row: Mapping[str, Any]) -> Completion | LanguageModelError:
+    def _result(self, row: Mapping[str, Any]) -> Brought:
         response = row.get("response")
         if not response:  # batch_expired, batch_cancelled
             return self._not_made("expired")

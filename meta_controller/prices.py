@@ -18,7 +18,8 @@ NANO = 1_000_000_000
 PRICES_SEEN = "2026-11-25"
 
 BATCH_SHARE = 0.5
-"""Of the price of any token, in the batch APIs of both providers, cached ones included."""
+"""Of the price of any token, in the batch APIs of both providers; for cached ones OpenAI says so of
+its newer models only, not of gpt-4.1 and gpt-4o."""
 
 # USD per million tokens in and out, then two shares of the input price: for tokens read from the
 # prompt cache, and for tokens written to it (for 5 minutes). By prefix of the model's name; the

@@ -89,7 +89,8 @@ class Backlog:
         try:
             self._batches.submit(list(zip(questions, notes, strict=True)), self._lease.transaction)
         except LanguageModelError as error:
-            self._leave_alone(str(error))
+            if error.kind not in ("key", "quota"):  # of which the direct calls will tell
+                self._leave_alone(str(error))
         return self._batches.store.size() - before
 
     def collect(self) -> Iterator[tuple[Batch, list[HardSample], list[Failed]]]:

@@ -103,6 +103,10 @@ class _Review:
         self.learns = any(self.questions.learns(name) for name in self.controls)
         self.backlog = Backlog(self.wiring, self.project, self.lease)
 
+    @property
+    def _paused(self) -> bool:
+        return bool(self.wiring.redis.exists(paused_key(self.project.id)))
+
     def take_up(self) -> None:
         """Take up what batches brought: answers are stored, so asking costs nothing now."""
         from meta_controller.language_model import Question
@@ -132,7 +136,8 @@ class _Review:
             if is_waiting(self.wiring.redis, self.project.id):
                 break
             self.questions.refresh(allowed.budget, allowed.spent)
-            if self.backlog.takes(min(allowed.calls, self.questions.left)):
+            waits = self.backlog.takes(min(allowed.calls, self.questions.left))
+            if waits and not self._paused:
                 if self._send_off(min(allowed.calls, MOST)):
                     break
                 self.questions.refresh(allowed.budget, allowed.spent)  # none went: ask them
@@ -146,7 +151,7 @@ class _Review:
     def _round(self, allowed: Allowance) -> int:
         """Spend the calls of one round, with refits as they fall due; returns how many samples."""
         left, asked = allowed.calls, 0
-        while left > 0 and not self.wiring.redis.exists(paused_key(self.project.id)):
+        while left > 0 and not self._paused:
             until_refit = refit.room(self.wiring, self.project.id) if self.learns else _BATCH
             batch = self.questions.take(min(_BATCH, left, max(1, until_refit)))
             if not batch:

@@ -330,6 +330,15 @@ def test_a_batch_that_nobody_can_tell_about_is_charged_as_lost(
     assert desk.over()
 
 
+def test_another_provider_is_not_asked_for_it(make: Make, redis: Redis, provider: Provider) -> None:
+    desk = make()
+    desk.submit(questions(2))
+    desk.model.provider = "another"
+    with pytest.raises(Fatal, match="set LLM_PROVIDER back"):
+        desk.collect()
+    assert not desk.over()
+
+
 def test_a_page_of_html_is_no_result_and_is_asked_for_again(make: Make, provider: Provider) -> None:
     desk = make()
     desk.submit(questions(2))

@@ -10,7 +10,7 @@ from redis import Redis
 from meta_controller.budget import Caps
 from meta_controller.errors import BudgetExceeded
 from meta_controller.language_model import NO_TOKENS, Completion, Prompt, Question, Reply, Tokens
-from meta_controller.ledger import Call, Ledger, Purpose
+from meta_controller.ledger import OTHERS_S, Call, Ledger, Purpose
 from meta_controller.prices import Price
 
 ASKED = Purpose("review", "mood", (4, 5))
@@ -157,6 +157,15 @@ def test_a_dead_runs_reservation_is_charged_once_and_a_living_ones_kept(redis: R
     assert ledger.spend().usd == pytest.approx(0.006)
     assert list(redis.hgetall("aa:project:1:inflight")) == [living.id]
     assert ledger.backend_usd() == pytest.approx(0.012)
+
+
+def test_other_work_s_reservation_is_lost_when_no_call_can_take_so_long(redis: Redis) -> None:
+    now = 1000.0
+    ledger = Ledger(redis, 1, clock=lambda: now)
+    ledger.reserve(Purpose("selection"), Nobody(), PRICE, MAX, "a run of its own")
+    assert ledger.charge_lost(lambda run: False) == 0
+    now += OTHERS_S
+    assert ledger.charge_lost(lambda run: False) == 1
 
 
 def test_the_newest_entries_are_returned(redis: Redis) -> None:
