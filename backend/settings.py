@@ -52,6 +52,11 @@ class Settings:
         "Comma-separated members for new projects (Hub ids, folders, embedded:NAME, generated:ID);"
         " empty: the embedded ones that fit the labels.",
     )
+    codegen_approval: str = _setting(
+        "human",
+        "Who lets code that an LLM wrote serve: human (python -m backend approve) or auto"
+        " (whatever passes its contract test).",
+    )
     device: str = _setting("auto", "Where models run: auto, cpu, cuda or cuda:N.")
     runtime: str = _setting(
         "auto",
@@ -83,11 +88,6 @@ class Settings:
     )
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
-    codegen_approval: str = _setting(
-        "human",
-        "Who lets code that an LLM wrote serve: human (python -m backend approve) or auto"
-        " (whatever passes its contract test).",
-    )
     decision_rule: str = _setting(
         "value",
         "How texts are decided: value (measured reliability, gain of a call) or paper"
