@@ -143,6 +143,7 @@ def from_hub(
     Raises:
         HubUnreachable: The Hub does not answer.
     """
+    hub.check()  # before an LLM is paid
     terms = dict.fromkeys([*adviser.terms(brief), *_terms(control)])
     seen = hub.search(terms)
     passing, why = _passing(seen, most_bytes)

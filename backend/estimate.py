@@ -168,11 +168,12 @@ def _money(wiring: Wiring, found: Estimate, provider: str, model: str) -> str:
     price = price_of(provider, model, settings.llm_base_url, settings.llm_price)
     if not price.known:
         return "price unknown, bounded in tokens; set LLM_PRICE for an estimate in USD"
+    source = "at LLM_PRICE" if settings.llm_price else f"at the list prices of {PRICES_SEEN}"
     directly = "{:.4f} to {:.4f} USD directly".format(*found.usd(price))
     if price.batch_share == 1:
-        return directly
+        return f"{directly}, {source}"
     batches = "{:.4f} to {:.4f} USD in batches".format(*found.usd(price.in_batches()))
-    return f"{directly}, {batches} (list prices of {PRICES_SEEN})"
+    return f"{directly}, {batches}, {source}"
 
 
 def _between(found: Range) -> str:

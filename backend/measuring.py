@@ -43,7 +43,11 @@ def measure(
     lease.transaction(lambda pipe: runs.append(selections.begin(sample.texts, asked, pipe)))
     run = runs[-1]
     say(f"Measuring {len(named)} candidates on {len(sample.texts)} texts ...")
-    _watch(wiring, project_id, run, lease)
+    try:
+        _watch(wiring, project_id, run, lease)
+    except KeyboardInterrupt:
+        wiring.queues.withdraw("select", project_id)  # what is measured by now stays known
+        raise
     votes, failures = selections.votes(run), selections.failures(run)
     keys = {name: key_of(one) for name, one in named}
     return (

@@ -55,6 +55,11 @@ class Settings:
         "Comma-separated members for new projects (Hub ids, folders, embedded:NAME, generated:ID);"
         " empty: the embedded ones that fit the labels.",
     )
+    codegen_approval: str = _setting(
+        "human",
+        "Who lets code that an LLM wrote serve: human (python -m backend approve) or auto"
+        " (whatever passes its contract test).",
+    )
     device: str = _setting("auto", "Where models run: auto, cpu, cuda or cuda:N.")
     runtime: str = _setting(
         "auto",
@@ -128,11 +133,6 @@ class Settings:
         "off",
         "on: addresses, numbers and the like are taken out of texts before they are sent to an LLM"
         " (names are not; pip install -r requirements-redact.txt), or off.",
-    )
-    codegen_approval: str = _setting(
-        "human",
-        "Who lets code that an LLM wrote serve: human (python -m backend approve) or auto"
-        " (whatever passes its contract test).",
     )
     decision_rule: str = _setting(
         "value",

@@ -100,16 +100,21 @@ _RECIPES = (
 )
 
 
-def made_texts(seed: int, trained: int = 1500, unseen: int = 1200) -> Material:
-    """Texts of six topics; a part of the material knows three of them."""
+def made_texts(
+    seed: int, trained: int = 1500, unseen: int = 1200, turning: float = 1 / 3
+) -> Material:
+    """Texts of six topics; a part of the material knows three of them.
+
+    `turning` is the share whose first half says something else than the second, which decides.
+    """
     draw = random.Random(seed)
     topics = list(_TOPICS)
 
     def part(number: int) -> Rows:
         known = [topics[(number + step) % len(topics)] for step in range(3)]
-        return _texts(random.Random(f"{seed}:{number}"), known, trained)
+        return _texts(random.Random(f"{seed}:{number}"), known, trained, turning)
 
-    return Material(part, _texts(draw, topics, unseen))
+    return Material(part, _texts(draw, topics, unseen, turning))
 
 
 def given_texts(rows: Rows, seed: int, trained: int = 1500, unseen: int = 2400) -> Material:
@@ -148,15 +153,14 @@ def _published(
     return publish(folder / recipe.id.replace("/", "--"), model, tokenizer, names, card)
 
 
-def _texts(draw: random.Random, topics: Sequence[str], count: int) -> Rows:
-    return [_text(draw, topics) for _ in range(count)]
+def _texts(draw: random.Random, topics: Sequence[str], count: int, turning: float) -> Rows:
+    return [_text(draw, topics, turning) for _ in range(count)]
 
 
-def _text(draw: random.Random, topics: Sequence[str]) -> tuple[str, str]:
-    """One text; in one of three the first half says something else, and the second decides."""
+def _text(draw: random.Random, topics: Sequence[str], turning: float) -> tuple[str, str]:
     label = draw.randrange(len(OWN))
     said = _clause(draw, draw.choice(topics), label)
-    if draw.random() < 1 / 3:
+    if draw.random() < turning:
         other = _clause(draw, draw.choice(topics), draw.randrange(len(OWN)))
         said = f"{other}, but {said}"
     return f"{draw.choice(_OPENERS)} {said}, {draw.choice(_ASIDES)}.", OWN[label]

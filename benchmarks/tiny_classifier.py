@@ -40,19 +40,15 @@ def train(
         label2id={label: index for index, label in enumerate(own)},
     )
     model = BertForSequenceClassification(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     draw, wanted = np.random.default_rng(seed), torch.tensor(labels)
+    encoded = tokenizer(list(texts), truncation=True, padding=True, return_tensors="pt")
     model.train()
     for _ in range(epochs):
         order = draw.permutation(len(texts))
         for start in range(0, len(texts), _BATCH):
             rows = order[start : start + _BATCH]
-            batch = tokenizer(
-                [texts[row] for row in rows],
-                truncation=True,
-                padding=True,
-                return_tensors="pt",
-            )
+            batch = {name: values[rows] for name, values in encoded.items()}
             model(**batch, labels=wanted[rows]).loss.backward()
             optimizer.step()
             optimizer.zero_grad()

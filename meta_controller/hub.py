@@ -25,6 +25,7 @@ TASK = "text-classification"
 PER_TERM = 30
 CARD_CHARS = 600
 _CONNECTIONS = 8
+_TIMEOUT_S = 10.0
 _MOST_LABELS = 200  # of a classifier; more are no labels of texts
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
@@ -38,6 +39,20 @@ class Hub:
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
+
+    def check(self) -> None:
+        """Make sure that it answers; the client's own calls try for half a minute.
+
+        Raises:
+            HubUnreachable: It does not.
+        """
+        from huggingface_hub import get_session
+
+        try:
+            url = f"{self._api.endpoint}/api/models"
+            get_session().get(url, params={"limit": 1}, timeout=_TIMEOUT_S).raise_for_status()
+        except Exception as error:  # its errors have no root of their own
+            raise self._unreachable(error) from error
 
     def search(self, terms: Iterable[str], per_term: int = PER_TERM) -> list[Candidate]:
         """The most downloaded text classifiers whose ids contain one of the terms, each once.
@@ -61,12 +76,8 @@ class Hub:
                     ],
                 ):
                     found.setdefault(info.id, _candidate(info))
-        except Exception as error:  # its errors have no root of their own, and JSON's come through
-            raise HubUnreachable(
-                f"The Hugging Face Hub ({self._api.endpoint}) cannot be asked "
-                f"({type(error).__name__}): check the network and HF_ENDPOINT, or choose among "
-                "the embedded and local models with --offline."
-            ) from error
+        except Exception as error:  # and JSON's errors come through, too
+            raise self._unreachable(error) from error
         return sorted(found.values(), key=lambda one: -(one.downloads or 0))
 
     def with_labels(self, candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -76,6 +87,14 @@ class Hub:
     def with_cards(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """The candidates with the start of their model cards."""
         return self._each(lambda one: replace(one, card=self._card(one)), candidates)
+
+    def _unreachable(self, error: Exception) -> HubUnreachable:
+        where, why = self._api.endpoint, type(error).__name__
+        return HubUnreachable(
+            f"The Hugging Face Hub ({where}) cannot be asked ({why}): "
+            "check the network and HF_ENDPOINT, or choose among the embedded and local models "
+            "with --offline."
+        )
 
     @property
     def _api(self) -> HfApi:

@@ -112,10 +112,12 @@ def _covered(ref: SpecialistRef) -> set[str]:
 
 def short_name(source: str) -> str:
     """The name under which people see a member: the paper's short one, or the id's last part."""
+    if source.startswith(GENERATED_PREFIX):
+        return source.replace(":", "-")
     for family in PAPER_MEMBERS.values():
         for name, hub_id in family.items():
             if hub_id == pinned(source)[0]:
                 return name
     if source.startswith(EMBEDDED_PREFIX):
         return source.removeprefix(EMBEDDED_PREFIX).partition("-")[2]
-    return PurePath(pinned(source)[0]).name.replace(GENERATED_PREFIX, "generated-")
+    return PurePath(pinned(source)[0]).name

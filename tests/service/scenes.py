@@ -29,6 +29,7 @@ class Scene:
     cached: int = 0  # of the tokens that were sent
     stored: int = 0
     delay_s: float = 0.0
+    logprobs: tuple[tuple[str, float], ...] = ()  # the answer's tokens, told where asked for
     hang_up: bool = False
     cut: bool = False  # the connection ends in the middle of the body
 
@@ -78,7 +79,17 @@ def openai_completion(body: dict[str, Any], scene: Scene) -> dict[str, Any]:
         "content": scene.answer or None,
         "refusal": scene.refusal or None,
     }
-    choice = {"index": 0, "message": message, "finish_reason": scene.stop or "stop"}
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": message,
+        "finish_reason": scene.stop or "stop",
+    }
+    if body.get("logprobs") and scene.logprobs:
+        told = [
+            {"token": token, "bytes": list(token.encode()), "logprob": chance, "top_logprobs": []}
+            for token, chance in scene.logprobs
+        ]
+        choice["logprobs"] = {"content": told, "refusal": None}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",

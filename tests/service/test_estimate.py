@@ -44,7 +44,7 @@ def test_samples_follow_the_hard_share_and_tokens_the_project_s_own_texts(
     question = f"{TASKS} decided tasks; {2 * TASKS} are expected"
     assert "60 hard samples wait" in told and question in told
     assert "the prompts of 60 texts of the project" in told and "a prior of 30 to 150" in told
-    assert "USD directly" in told and "USD in batches" in told
+    assert "USD directly" in told and "USD in batches, at LLM_PRICE" in told
     assert "LLM_BUDGET_USD leaves 2 USD" in told
     low, high = found.usd(Price(1, 5, True))
     assert 0 < low < high

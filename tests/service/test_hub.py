@@ -10,6 +10,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from label_studio_server import free_port
 
 from benchmarks.local_hub import LocalHub, Repository
 from benchmarks.tiny_classifier import publish, train
@@ -109,3 +110,9 @@ def test_a_hub_that_answers_a_web_page_is_unreachable(local: LocalHub) -> None:
     local.broken = True
     with pytest.raises(HubUnreachable, match="--offline"):
         Hub(local.url).search(["mood"])
+
+
+def test_a_hub_that_is_not_there_is_told_at_once(local: LocalHub) -> None:
+    Hub(local.url).check()
+    with pytest.raises(HubUnreachable, match="ConnectError"):
+        Hub(f"http://127.0.0.1:{free_port()}").check()

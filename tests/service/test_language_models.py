@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import anthropic
 import httpx2
@@ -12,10 +15,13 @@ import openai
 import pytest
 from provider import KEY, Provider, Scene, says
 
+from benchmarks.asked import read
 from meta_controller import anthropic_model, openai_model
 from meta_controller.anthropic_model import AnthropicModel
 from meta_controller.errors import Fatal, LanguageModelError, NoVerdict, Retryable
 from meta_controller.language_model import LanguageModel, Question, Tokens
+from meta_controller.packing import build_pack
+from meta_controller.wire import to_replies
 from specialists.types import Label, LabelSet
 
 MOOD = LabelSet((Label("positive"), Label("negative")))
@@ -298,3 +304,89 @@ def test_no_exception_of_the_sdks_is_unmapped(
     exported = [m for m in members if inspect.isclass(m) and issubclass(m, Exception)]
     outside = {kind.__name__ for kind in exported if not issubclass(kind, (root, Warning))}
     assert outside <= {"InvalidWebhookSignatureError"}, "not raised by a chat request"
+
+
+def told(*tokens: tuple[str, float]) -> Scene:
+    """An answer whose tokens' likelihoods are known."""
+    pairs = tuple((token, math.log(chance)) for token, chance in tokens)
+    return Scene(answer="".join(token for token, _ in tokens), logprobs=pairs)
+
+
+def test_how_likely_the_labels_tokens_were_is_the_confidence(provider: Provider) -> None:
+    provider.scenes.append(
+        told(('{"', 1), ('label', 0.5), ('":"', 1), ("posi", 0.8), ('tive","', 0.9),
+             ('reason":"a \\"label\\": \\"x\\" ü"}', 0.3))
+    )  # fmt: skip
+    model = compatible(provider)
+    assert model.ask(ASKED).confidence == pytest.approx(0.72)
+    assert provider.requests[0]["logprobs"] is True
+    model.client.close()
+
+
+@pytest.mark.parametrize("answered", [Scene(), told(("other", 1), ("words", 1))])
+def test_without_likelihoods_there_is_no_confidence(provider: Provider, answered: Scene) -> None:
+    one = replace(answered, answer=says("positive").answer)
+    provider.scenes.append(one)
+    model = compatible(provider)
+    assert model.ask(ASKED).confidence is None
+    model.client.close()
+
+
+def test_every_answer_of_a_pack_has_its_own_confidence(provider: Provider) -> None:
+    questions = [Question("mood", text, MOOD) for text in ("one", "two")]
+
+    def decide(body: dict[str, Any]) -> Scene:
+        ids = read(body).ids
+        first, second = (f'{{"id":"{i}","reason":"r","label":"' for i in ids)
+        return told(
+            ('{"answers":[' + second, 1), ("negative", 0.6), ('"},' + first, 1), ("positive", 0.9),
+            ('"}]}', 1),
+        )  # fmt: skip
+
+    provider.decide = decide
+    model = compatible(provider)
+    replies = to_replies(questions, model.complete(build_pack(questions)))
+    assert [one and one.labels for one in replies] == [("positive",), ("negative",)]
+    assert [one and one.confidence for one in replies] == [pytest.approx(0.9), pytest.approx(0.6)]
+    model.client.close()
+
+
+def test_no_likelihoods_are_asked_for_where_they_serve_nothing(provider: Provider) -> None:
+    both = {"labels": ["art"], "unsure": False, "reason": "r"}
+    provider.scenes.append(Scene(answer=json.dumps(both)))
+    model = compatible(provider)
+    assert model.ask(Question("topic", "x", TOPICS)).confidence is None
+    assert "logprobs" not in provider.requests[0]
+    model.client.close()
+
+
+def test_a_server_that_tells_no_likelihoods_loses_nothing_else(provider: Provider) -> None:
+    def decide(body: dict[str, Any]) -> Scene:
+        refused = Scene(400, message="logprobs are not supported")
+        return refused if "logprobs" in body else says("positive")
+
+    provider.decide = decide
+    model = compatible(provider)
+    assert failure(model).kind == "option refused"
+    assert model.ask(ASKED).labels == ("positive",)
+    assert provider.requests[-1]["response_format"]["type"] == "json_schema"
+    model.client.close()
+
+
+def test_openais_prefix_ends_at_a_breakpoint_until_a_model_knows_none(provider: Provider) -> None:
+    def decide(body: dict[str, Any]) -> Scene:
+        known = "prompt_cache_options" not in body
+        return says("positive") if known else Scene(400, message="prompt_cache_options: unknown")
+
+    provider.decide = decide
+    model = openai_model.OpenAIModel("gpt-4.1", KEY, "", TIMEOUT_S)
+    own, model.client = model.client, model.client.with_options(base_url=f"{provider.url}/v1")
+    assert failure(model).kind == "option refused"
+    assert model.ask(ASKED).labels == ("positive",)
+    first, second = provider.requests
+    (block,) = first["messages"][0]["content"]
+    assert block["prompt_cache_breakpoint"] == {"mode": "explicit"}
+    assert "private" not in block["text"] and second["messages"][0]["content"] == block["text"]
+    assert second["reasoning_effort"] == "low", "the other options stay"
+    model.client.close()
+    own.close()

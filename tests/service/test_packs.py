@@ -57,7 +57,7 @@ def model(provider: Provider) -> Iterator[AnthropicModel]:
     made._effort._refused = True  # so that 400 is about the samples
     yield made
     join_review_threads()
-    made._client.close()
+    made.client.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def models(provider: Provider) -> Iterator[list[AnthropicModel]]:
     with ExitStack() as stack:
         made = [AnthropicModel(name, KEY, provider.url, 2) for name in ("cheap", "strong")]
         for model in made:
-            stack.callback(model._client.close)
+            stack.callback(model.client.close)
             model._effort._refused = True
         yield made
         join_review_threads()

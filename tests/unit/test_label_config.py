@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import LabelConfigError
-from backend.label_config import MAX_CONFIG_BYTES, Control, parse, text_of
+from backend.label_config import MAX_CONFIG_BYTES, Control, guideline_of, parse, text_of
 from specialists.types import Label
 
 TEXT = '<Text name="text" value="$text"/>'
@@ -201,3 +201,31 @@ def test_a_megabyte_of_broken_html_takes_no_longer_than_one_of_text(unit: str) -
 def test_any_html_gives_a_text_or_nothing(page: str) -> None:
     text = text_of(HTML, {"text": page})
     assert text is None or text == text.strip() != ""
+
+
+def test_what_is_shown_beside_a_choice_describes_its_label() -> None:
+    xml = view(
+        TEXT,
+        '<Choices name="mood" toName="text"><Choice value="good" hint="praise, thanks"/>'
+        '<Choice value="bad" alias="neg" html="&lt;b&gt;Bad&lt;/b&gt;, angry" hint="complaints"/>'
+        '<Choice value="so so" html="&lt;i&gt;So so&lt;/i&gt;"/></Choices>',
+    )
+    control = only(xml)
+    assert control.descriptions == (("good", "praise, thanks"), ("neg", "Bad, angry complaints"))
+    assert control.labels.labels[0] == Label("good"), "labels, and so tags, stay what they were"
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        ({}, ""),
+        ({"description": None, "expert_instruction": ""}, ""),
+        ({"description": "a < b\n tweets "}, "a < b tweets"),
+        ({"expert_instruction": "<p>Irony is <b>bad</b>.</p><script>x</script>"}, "Irony is bad."),
+        ({"description": "Tweets", "expert_instruction": "Be kind."}, "Tweets\nBe kind."),
+    ],
+)  # fmt: skip
+def test_description_and_instructions_are_the_guideline(
+    project: dict[str, str], expected: str
+) -> None:
+    assert guideline_of(project) == expected

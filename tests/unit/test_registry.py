@@ -11,6 +11,8 @@ from specialists.registry import (
     embedded_labels,
     embedded_names,
     member,
+    pinned,
+    short_name,
 )
 from specialists.types import Label, LabelSet
 
@@ -73,3 +75,19 @@ def test_a_model_without_a_matching_label_is_refused_with_both_label_lists() -> 
 def test_an_unknown_adapter_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SpecialistUnavailable, match="use one of sentiment-reviews, "):
         embedded_labels("sentiment-poems")
+
+
+def test_a_hub_id_may_be_pinned_to_a_commit_and_keeps_its_name_and_meaning() -> None:
+    commit = "0123456789abcdef" * 2 + "01234567"
+    paper = "cardiffnlp/twitter-roberta-base-sentiment-latest"
+    assert pinned("org/one") == ("org/one", "main")
+    assert pinned(f"org/one@{commit}") == ("org/one", commit)
+    assert short_name(f"org/one@{commit}") == "one"
+    moods = labels("negative", "neutral", "positive")
+    ref = member(f"{paper}@{commit}", moods, ("LABEL_0", "LABEL_1", "LABEL_2"))
+    assert ref.name == "twitter-roberta" and ref.source.endswith(commit)
+    assert dict(ref.label_map) == {
+        "LABEL_0": "negative",
+        "LABEL_1": "neutral",
+        "LABEL_2": "positive",
+    }
