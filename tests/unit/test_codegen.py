@@ -18,7 +18,7 @@ from meta_controller.codegen import (
     write,
 )
 from meta_controller.errors import Fatal
-from meta_controller.language_model import Completion, Prompt
+from meta_controller.language_model import Completion, Prompt, Tokens
 from specialists.types import Label, LabelSet
 
 LABELS = LabelSet((Label("good"), Label('"odd" é')))
@@ -48,7 +48,7 @@ class Writer:
 
     def __call__(self, prompt: Prompt) -> Completion:
         self.prompts.append(prompt)
-        return Completion(self.answers.pop(0), 10, 5, 0.1, "a-model")
+        return Completion(self.answers.pop(0), Tokens(10, 5), 0.1, "a-model")
 
 
 def test_the_first_module_that_passes_is_taken_with_its_report() -> None:
