@@ -1,0 +1,209 @@
+"""What each command of the command line does; most of it is their own modules' work.
+
+Each takes the wiring and the parsed arguments, and returns the exit status. A command imports what
+it needs when it runs: `--help` loads little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from backend.settings import read_environment, table
+from backend.wiring import Wiring
+
+
+def fail(message: str) -> int:
+    """Say on standard error why it ends."""
+    print(message, file=sys.stderr)
+    return 1
+
+
+def say(line: str) -> None:
+    """Print a line at once: a pipe may be read while the command runs."""
+    print(line, flush=True)
+
+
+def run(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import programs
+    from backend.supervisor import Supervisor
+
+    settings = wiring.settings
+    programs.prepare(settings, {"PORT": settings.port})
+    supervisor = Supervisor(settings.data_dir)
+    programs.stop_on_signals(supervisor)
+    try:
+        supervisor.start(programs.redis_program(settings))
+        programs.wait_for_redis(settings, supervisor)
+        supervisor.start(programs.backend_programs(settings, read_environment()))
+        programs.wait_for_web(settings, supervisor)
+        say(
+            f"The backend runs at {settings.own_url}; logs are in {settings.data_dir}/logs.\n"
+            "Connect a project: .venv/bin/python -m backend connect --project ID\n"
+            "Check the set-up:  .venv/bin/python -m backend doctor\n"
+            "Stop with Ctrl-C or make down."
+        )
+        supervisor.wait()
+    finally:
+        say("Stopping ...")
+        supervisor.stop()
+    return 0
+
+
+def down(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import programs
+
+    programs.down(wiring.settings.data_dir, say)
+    return 0
+
+
+def demo(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.demo.annotate import annotate
+    from backend.demo.run import run
+
+    if arguments.annotate:
+        annotate(wiring.settings, arguments.annotate, arguments.project, say)
+    else:
+        run(wiring.settings, read_environment(), say)
+    return 0
+
+
+def connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.connect import connect
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    connect(wiring, arguments.project, say, arguments.rule)
+    return 0
+
+
+def select(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.select import Wish, confirm, select
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    wish = Wish(arguments.k, arguments.yes, arguments.offline, arguments.file)
+    return select(wiring, arguments.project, wish, say, confirm)
+
+
+def prelabel(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.prelabel import prelabel
+    from backend.progress_bar import ProgressBar
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    return prelabel(wiring, arguments.project, say, ProgressBar(sys.stdout))
+
+
+def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, status
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    found: dict[str, Any] = status.collect(wiring)
+    say(json.dumps(found, indent=2) if arguments.json else status.render(found))
+    return 0
+
+
+def doctor(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import doctor
+
+    findings = doctor.examine(wiring)
+    say(doctor.render(findings))
+    return 1 if any(one.level == "fail" for one in findings) else 0
+
+
+def estimate(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, estimate
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(arguments.project)
+    if project is None or not project.label_config:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    say(estimate.render(wiring, project, estimate.estimate(wiring, project)))
+    return 0
+
+
+def ledger(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, ledger_report
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    accounts = ledger_report.collect(wiring, arguments.project)
+    if arguments.csv:
+        ledger_report.write_csv(accounts, sys.stdout)
+    else:
+        say(ledger_report.render(accounts))
+    return 0
+
+
+def train(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    desk = wiring.projects.desk(arguments.project)
+    if arguments.cancel:
+        if not desk.stage().get("running"):
+            return fail(f"No stage of project {arguments.project} runs.")
+        desk.set_stage(cancel=1, now=0)
+        say(f"The stage of project {arguments.project} ends at its next step; nothing is lost.")
+        return 0
+    desk.set_stage(now=1, cancel=0)
+    wiring.queues.wake("train", arguments.project)
+    waiting = wiring.pool(arguments.project).waiting()
+    say(f"A stage of project {arguments.project} starts with {waiting} verdicts in the pool.")
+    return 0
+
+
+def stages(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import stages
+
+    cards = wiring.promotions(arguments.project).history()
+    if not cards:
+        return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
+    say(stages.whole(cards, arguments.tag) if arguments.tag else stages.table(cards))
+    if arguments.plots:
+        written = stages.plot(cards, arguments.plots)
+        say("\n".join(map(str, written)) or "Nothing to plot: no stage was promoted yet.")
+    return 0
+
+
+def rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.jobs.push import show_tag
+
+    project = wiring.projects.get(arguments.project)
+    if project is None:
+        return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
+    tag = wiring.promotions(project.id).rollback(
+        arguments.to, wiring.redis, wiring.settings.keep_tags
+    )
+    show_tag(wiring, project, tag)
+    say(f"Project {project.id} serves {tag} again; annotators see it from the next task on.")
+    return 0
+
+
+def codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import codegen, embedded_redis
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    codegen.generate(wiring, arguments.project, arguments.model, arguments.control, say)
+    return 0
+
+
+def approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.approval import approve
+
+    approve(wiring.settings, arguments.id, arguments.by, say)
+    return 0
+
+
+def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import worker
+
+    os.environ.update(read_environment())  # jobs, and processes of the train worker, read it again
+    worker.run(wiring, arguments.kind, burst=arguments.burst)
+    return 0
+
+
+def settings(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    for name, default, meaning in table():
+        say(f"{name}={default}\n    {meaning}")
+    return 0
