@@ -116,7 +116,7 @@ def _llm(wiring: Wiring) -> Iterator[Finding]:
     from meta_controller.errors import MetaControllerError
 
     try:
-        _ = wiring.language_model
+        _ = wiring.language_model, wiring.strong_model, wiring.redactor
     except (MetaControllerError, OSError) as error:
         yield Finding("fail", f"LLM settings: {error}", "correct the variable it names")
     llm = wiring.queues.told("review").get("llm", "unknown, no review worker started yet")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -30,8 +29,9 @@ from meta_controller.errors import (
 from meta_controller.injection import Suspicion, suspicion
 from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
 from meta_controller.ledger import Call, Ledger, Purpose, Transaction
-from meta_controller.packing import PACK_CHARS, arranged, fits_others, prefix_of
+from meta_controller.packing import arranged
 from meta_controller.prices import Price, price_of
+from meta_controller.waiting import Job, Waiting
 
 BACKOFF_S = 1.0
 MAX_WAIT_S = 60.0
@@ -58,22 +58,6 @@ class Outcome:
     def again(self) -> bool:
         """Whether asking later can help: what failed was not this question."""
         return self.reply is None and self.kind not in NO_VERDICT_KINDS
-
-
-@dataclass
-class _Job:
-    """Equal questions of one run: asked once, answered together."""
-
-    key: str
-    questions: list[Question]
-    attempts: int = 0
-    not_before_s: float = 0.0
-    alone: bool = False  # not in one prompt with others
-
-    @property
-    def question(self) -> Question:
-        """The one that is asked for all of them."""
-        return self.questions[0]
 
 
 class Reviewer:
@@ -125,8 +109,8 @@ class _Run:
     reviewer: Reviewer
     transaction: Transaction
     name: str
-    waiting: deque[_Job] = field(default_factory=deque)
-    in_flight: dict[Future[Result], tuple[list[_Job], Call]] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    in_flight: dict[Future[Result], tuple[list[Job], Call]] = field(default_factory=dict)
     pause_until_s: float = 0.0
     rejections: int = 0
     blocked: bool = False  # by the budget, until a call in flight ends
@@ -137,10 +121,10 @@ class _Run:
 
     def outcomes(self, questions: Sequence[Question]) -> Generator[Outcome]:
         """Run to the end; see `Reviewer.review`."""
-        jobs: dict[str, _Job] = {}
+        jobs: dict[str, Job] = {}
         for question in questions:
             key = answer_key(self.reviewer.model, question)
-            jobs.setdefault(key, _Job(key, [])).questions.append(question)
+            jobs.setdefault(key, Job(key, [])).questions.append(question)
         self.waiting.extend(jobs.values())
         pool = ThreadPoolExecutor(self.reviewer.concurrency, "review")
         try:
@@ -177,33 +161,11 @@ class _Run:
             elif not self._ask(pool, [job, *self._company(job, now_s)]):
                 return
 
-    def _company(self, job: _Job, now_s: float) -> list[_Job]:
-        """Take others that can share the job's prompt off the queue, the first ones first."""
-        if self.pack < 2 or job.alone or not fits_others(job.question):
-            return []
-        company, chars = [job], len(job.question.text)
-        for other in list(self.waiting):
-            if len(company) == self.pack:
-                break
-            more = len(other.question.text)
-            if chars + more > PACK_CHARS or other.not_before_s > now_s or other.alone:
-                continue
-            if self._goes_with(company, other.question) and not self.reviewer.answers.get(
-                other.key
-            ):
-                company.append(other)
-                chars += more
-        for other in company[1:]:
-            self.waiting.remove(other)
-        return company[1:]
+    def _company(self, job: Job, now_s: float) -> list[Job]:
+        answers = self.reviewer.answers
+        return self.waiting.company(job, self.pack, now_s, lambda one: bool(answers.get(one.key)))
 
-    def _goes_with(self, company: Sequence[_Job], question: Question) -> bool:
-        """Whether a question fits into a prompt: the same prefix, and no text twice."""
-        same = prefix_of(question) == prefix_of(company[0].question)
-        known = {job.question.text for job in company}
-        return same and question.text not in known and fits_others(question)
-
-    def _ask(self, pool: ThreadPoolExecutor, jobs: list[_Job]) -> bool:
+    def _ask(self, pool: ThreadPoolExecutor, jobs: list[Job]) -> bool:
         """Reserve and start one call; False when the budget has no room for it now."""
         order = {id(job.question): job for job in jobs}
         turn = max(job.attempts for job in jobs)
@@ -226,7 +188,7 @@ class _Run:
         self.in_flight[pool.submit(attempt, self.reviewer.model, questions)] = (jobs, call)
         return True
 
-    def _reserve(self, jobs: Sequence[_Job], most: Tokens) -> Call:
+    def _reserve(self, jobs: Sequence[Job], most: Tokens) -> Call:
         reviewer = self.reviewer
         task_ids = tuple(i for job in jobs for q in job.questions for i in q.task_ids)
         purpose = Purpose("review", jobs[0].question.control, task_ids)
@@ -252,7 +214,7 @@ class _Run:
     def _due_s(self) -> float:
         return max(self.pause_until_s, min(job.not_before_s for job in self.waiting))
 
-    def _settle(self, future: Future[Result]) -> tuple[list[_Job], Result]:
+    def _settle(self, future: Future[Result]) -> tuple[list[Job], Result]:
         """Store the answers and settle the ledger, in one transaction."""
         jobs, call = self.in_flight.pop(future)
         result = future.result()
@@ -273,7 +235,7 @@ class _Run:
         self.transaction(write)
         return jobs, result
 
-    def _after(self, jobs: Sequence[_Job], result: Result) -> Iterator[Outcome]:
+    def _after(self, jobs: Sequence[Job], result: Result) -> Iterator[Outcome]:
         """Decide on a settled call: outcomes, another try, or the end of the run."""
         error = result.error
         self._watch_rejections(result)
@@ -294,7 +256,7 @@ class _Run:
             elif error:
                 yield from self._failed(job, error)
 
-    def _failed(self, job: _Job, error: LanguageModelError) -> Iterator[Outcome]:
+    def _failed(self, job: Job, error: LanguageModelError) -> Iterator[Outcome]:
         return self._end(job, None, error.kind, str(error))
 
     def _watch_rejections(self, result: Result) -> None:
@@ -302,7 +264,7 @@ class _Run:
         if self.rejections >= REJECTIONS_IN_A_ROW:
             self.stopped = ("rejected", f"{self.rejections} rejections in a row: {result.error}")
 
-    def _retry_later(self, jobs: Sequence[_Job], error: Retryable) -> None:
+    def _retry_later(self, jobs: Sequence[Job], error: Retryable) -> None:
         """Exponential backoff with full jitter, never before Retry-After (capped).
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
@@ -322,7 +284,7 @@ class _Run:
         self.waiting.extend(jobs)
 
     def _end(
-        self, job: _Job, reply: Reply | None, kind: str, failure: str | None, askings: int = 1
+        self, job: Job, reply: Reply | None, kind: str, failure: str | None, askings: int = 1
     ) -> Iterator[Outcome]:
         """One outcome per equal question; all but the first cost nothing."""
         for number, question in enumerate(job.questions):
@@ -330,7 +292,7 @@ class _Run:
             asked = 0 if number else askings
             yield Outcome(question, reply, failure, kind, cached, asked)
 
-    def _end_cached(self, job: _Job, reply: Reply) -> Iterator[Outcome]:
+    def _end_cached(self, job: Job, reply: Reply) -> Iterator[Outcome]:
         self.transaction(lambda pipe: self._count_cached(pipe, len(job.questions)))
         kind = "verdict" if reply.labels else "unsure"
         for question in job.questions:

@@ -77,6 +77,7 @@ def _reviewer(wiring: Wiring, project_id: int) -> Reviews | None:
 
     try:
         model = wiring.language_model
+        _ = wiring.redactor  # nothing is asked while it is wanted and cannot be had
         return wiring.reviewer(project_id, model) if model is not None else None
     except (SettingsError, NotConfigured) as error:
         wiring.journal.error("review", str(error), project_id)

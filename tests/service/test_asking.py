@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from provider import Provider, Scene, says
 from world import PROJECT, MakeWorld, World, answering, audits
 
 from backend.jobs.known import asked_key
+from backend.jobs.review import paused_key
 from backend.projects import HardSample
 from benchmarks.asked import answer, read
 from meta_controller.ledger import Ledger
@@ -129,6 +132,19 @@ def test_personal_data_stay_here_and_are_counted(make_world: MakeWorld, provider
     assert world.verdicts()[1].text == text, "the verdict is on the text as it is"
     ledger = Ledger(world.wiring.redis, PROJECT)
     assert ledger.spend().redacted == {"EMAIL_ADDRESS": 2}, "of both texts that were asked about"
+
+
+def test_nothing_is_asked_while_redaction_is_wanted_and_missing(
+    make_world: MakeWorld, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    world = make_world(LLM_SHARE="1", LLM_REDACT="on")
+    world.observe()
+    world.hard(1)
+    world.review()
+    assert provider.requests == []
+    assert "requirements-redact.txt" in str(world.wiring.redis.get(paused_key(PROJECT)))
+    assert [one.task_id for one in world.desk.to_review()] == [1]
 
 
 def test_the_stronger_model_decides_where_the_first_is_unsure(
