@@ -1,5 +1,7 @@
 """How many LLM calls may be started now, so that the budget lasts for all expected tasks.
 
+A call is one question here; several may share a request to the provider.
+
 Pure arithmetic over counts: it knows neither the ledger nor the queue. The product and the replay
 benchmark use the same functions.
 """

@@ -155,19 +155,21 @@ def _asking_lines(project: dict[str, Any]) -> list[str]:
     if asking is None:
         return []
     lines = []
-    if spend["calls"]:
-        everything = asking["tasks"] * spend["usd"] / spend["calls"]
-        lines.append(f"  LLM-only would take {asking['tasks']} calls and cost {everything:.4f} USD")
+    if answered := spend["verdicts"] + spend["unsure"]:
+        everything = asking["tasks"] * spend["usd"] / answered
+        lines.append(
+            f"  LLM-only would take {asking['tasks']} questions and cost {everything:.4f} USD"
+        )
     if waiting and asking["used_up"]:
         lines.append(
             f"  {waiting} hard samples wait for people: {asking['limit']} is used up "
-            f"({asking['spent']} of {asking['budget']:.0f} calls)"
+            f"({asking['spent']} of {asking['budget']:.0f} questions)"
             + (f" until {asking['again']}" if asking["again"] else "")
         )
     elif waiting and not asking["calls"]:
         lines.append(
             f"  {waiting} hard samples wait until more tasks are seen ({asking['spent']} of "
-            f"{asking['budget']:.0f} calls made)"
+            f"{asking['budget']:.0f} questions asked)"
         )
     return lines
 

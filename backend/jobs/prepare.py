@@ -29,12 +29,12 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     return f"{prepare(wiring, project)} models prepared."
 
 
-def prepare(wiring: Wiring, project: Project) -> int:
-    """Prepare what the served tag uses and nobody prepared yet; returns how many models.
+def prepare(wiring: Wiring, project: Project, tag: str | None = None) -> int:
+    """Prepare what a tag, or the served one, uses and nobody prepared yet; returns how many models.
 
     Raises CheckpointDamaged.
     """
-    tag, made = wiring.promotions(project.id).served(), 0
+    tag, made = tag or wiring.promotions(project.id).served(), 0
     if tag is None:
         return 0
     for control in parse(project.label_config):

@@ -116,6 +116,7 @@ def settle_push_mode(wiring: Wiring, project: Project, tag: str) -> None:
 def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: Lease) -> None:
     """Predict the unlabelled tasks under the candidate's tag, then serve it everywhere at once."""
     tag, desk, pool = candidate["tag"], wiring.projects.desk(project.id), wiring.pool(project.id)
+    prepare(wiring, project, tag)  # a stage's was prepared to be judged, a selection's was not
     _learn_rule(wiring, project, tag, lease)
     labeled: list[Labeled] = []
     if wiring.has_label_studio and project.push:

@@ -94,7 +94,7 @@ def test_status_tells_calls_spend_accuracy_and_who_overrode_whom(demo: Demo) -> 
         for task_id in report["llm_overridden"]:
             assert verdicts[task_id].labels != verdicts[task_id].answer
     printed = demo.command("status")
-    assert "LLM-only would take 100 calls" in printed
+    assert "LLM-only would take 100 questions" in printed
     assert "of them right" in printed and "no person has checked" in printed
     assert "the LLM overrode a unanimous committee" in printed
     assert "the committee overrode the LLM" in printed

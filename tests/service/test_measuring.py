@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,25 @@ def test_a_model_that_cannot_be_opened_fails_alone(
     assert "cannot be opened" in selections.failures(run)[key_of(broken)]
     assert selections.open(run) == set()
     assert selections.open(begin(wiring, broken, good)) == {key_of(broken)}, "tried anew"
+
+
+def test_a_trained_member_is_measured_with_what_it_learned(
+    wiring: Wiring, good: Candidate, model: Path
+) -> None:
+    def fill(out: Path) -> None:
+        shutil.copytree(model, out, dirs_exist_ok=True)
+
+    trained = replace(
+        good, source="embedded:sentiment-reviews", checkpoint=wiring.store.write(fill)
+    )
+    lost = replace(trained, checkpoint="0123456789abcdef")
+    run = begin(wiring, good, trained, lost)
+    for one in (good, trained, lost):
+        work(wiring, run, one)
+    selections = wiring.selections(PROJECT)
+    votes = selections.votes(run)
+    np.testing.assert_array_equal(votes[key_of(trained)].votes, votes[key_of(good)].votes)
+    assert "the folder is missing" in selections.failures(run)[key_of(lost)]
 
 
 def test_a_candidate_that_kills_its_workers_is_given_up(wiring: Wiring, good: Candidate) -> None:

@@ -29,7 +29,8 @@ SAID = ("I love it so much", "It arrived on Tuesday", "I hate it so much")
 @pytest.fixture
 def wiring(redis: Redis, redis_socket: str, tmp_path: Path) -> Iterator[Wiring]:
     environ = {"REDIS_URL": f"unix://{redis_socket}", "DATA_DIR": str(tmp_path)}
-    wiring = Wiring(Settings.from_env({**environ, "LLM_PROVIDER": "none", "AUDIT_SHARE": "0"}))
+    rest = {"LLM_PROVIDER": "none", "AUDIT_SHARE": "0", "RUNTIME": "torch-fp32"}
+    wiring = Wiring(Settings.from_env({**environ, **rest}))
     wiring.projects.put(Project(7, CONFIG))
     yield wiring
     wiring.evidence.close()

@@ -29,7 +29,7 @@ def test_the_best_questions_are_asked_first_and_no_more_than_llm_share(
     assert waiting["to_review"] > 0
     assert ("review", PROJECT) not in Scheduler(world.wiring).tick()
     told = status.render(status.collect(world.wiring))
-    assert "LLM_SHARE is used up (12 of 12 calls)" in told
+    assert "LLM_SHARE is used up (12 of 12 questions)" in told
     world.review()
     assert len(provider.requests) == 12
 

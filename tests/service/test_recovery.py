@@ -121,6 +121,7 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(
         "OPENAI_API_KEY": KEY,
         "LLM_CONCURRENCY": "4",
         "LLM_SHARE": "1",
+        "LLM_PACK": "1",
         # Nobody listens there: verdicts must wait for Label Studio, not get lost.
         "LABEL_STUDIO_URL": "http://127.0.0.1:9",
         "LABEL_STUDIO_API_KEY": "x" * 40,
@@ -174,6 +175,7 @@ def test_without_a_verdict_the_sample_stays_hard_and_status_says_why(
         "LLM_BASE_URL": f"{provider.url}/v1",
         "OPENAI_API_KEY": KEY,
         "LLM_SHARE": "1",
+        "LLM_PACK": "1",
     }
     with Machine(tmp_path, **settings) as machine:
         tag = enroll(machine)
