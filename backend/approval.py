@@ -26,6 +26,7 @@ def approve(settings: Settings, name: str, by: str, say: Callable[[str], None]) 
     say(
         f"{name} may serve ({store.folder(name) / APPROVAL} says who approved it): code for "
         f"{made.model}, labels {', '.join(made.labels.names)}.\n"
+        "Let a project measure it beside others: python -m backend select --project ID\n"
         f"Make it a member of new projects: SPECIALISTS=...,{GENERATED_PREFIX}{name}"
     )
 

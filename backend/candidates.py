@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from backend.approval import generated
 from backend.label_config import Control
 from backend.lease import Lease
 from backend.wiring import Wiring
@@ -31,6 +32,7 @@ from meta_controller.language_model import Prompt
 from meta_controller.ranking import Brief
 from specialists import registry
 from specialists.errors import SpecialistUnavailable
+from specialists.generated_store import GeneratedStore
 from specialists.label_map import match
 from specialists.types import LabelSet, SpecialistRef
 
@@ -114,20 +116,25 @@ class Adviser:
 def at_hand(
     wiring: Wiring, control: Control, members: Iterable[SpecialistRef], trained: bool
 ) -> list[Candidate]:
-    """The served members, the embedded adapters and what SPECIALISTS names, if they map.
+    """The served members, the embedded adapters, approved code and what SPECIALISTS names.
 
-    Members come with what they learned, unless `trained` is false.
+    Members come with what they learned, unless `trained` is false. What maps to fewer than two of
+    the labels is left out.
     """
     found: dict[tuple[str, str | None], Candidate] = {}
+    code = generated(wiring.settings)
     for ref in members:
         checkpoint = ref.checkpoint if trained else None
-        one = _local(ref.source, control.labels, "served", ref.label_map)
+        one = _local(code, ref.source, control.labels, "served", ref.label_map)
         if one is not None:
             found[ref.source, checkpoint] = replace(one, checkpoint=checkpoint)
     known = {source for source, _ in found}
     embedded = [registry.EMBEDDED_PREFIX + name for name in registry.embedded_names()]
-    for source in [*wiring.settings.specialists, *embedded]:
-        one = None if source in known else _local(source, control.labels, origin_of(source), {})
+    approved = [registry.GENERATED_PREFIX + name for name in code.approved(control.labels)]
+    for source in [*wiring.settings.specialists, *embedded, *approved]:
+        if source in known:
+            continue
+        one = _local(code, source, control.labels, origin_of(source), {})
         if one is not None:
             found.setdefault((source, None), one)
     return list(found.values())
@@ -200,17 +207,30 @@ def origin_of(source: str) -> Origin:
     """Where a source comes from, by its spelling."""
     if source.startswith(registry.EMBEDDED_PREFIX):
         return "embedded"
+    if source.startswith(registry.GENERATED_PREFIX):
+        return "generated"
     return "local" if Path(source).is_dir() else "hub"
 
 
+def own_labels(code: GeneratedStore, source: str) -> tuple[str, ...]:
+    """The labels in which a source answers; raises SpecialistUnavailable."""
+    if source.startswith(registry.GENERATED_PREFIX):
+        return code.get(source.removeprefix(registry.GENERATED_PREFIX)).labels.names
+    from specialists import loading  # imports torch
+
+    return loading.own_labels(source)
+
+
 def _local(
-    source: str, labels: LabelSet, origin: Origin, label_map: Mapping[str, str]
+    code: GeneratedStore,
+    source: str,
+    labels: LabelSet,
+    origin: Origin,
+    label_map: Mapping[str, str],
 ) -> Candidate | None:
     """A model that somebody named, with its own labels; None when it cannot be had or mapped."""
-    from specialists.loading import own_labels  # imports torch
-
     try:
-        own = own_labels(source)
+        own = own_labels(code, source)
     except SpecialistUnavailable:
         return None
     meant = dict(label_map) or match(own, labels, model=registry.pinned(source)[0])

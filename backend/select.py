@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from backend import candidates, samples, selection_file, selection_table
+from backend.approval import generated
 from backend.candidates import Adviser
 from backend.label_config import Control, parse
 from backend.lease import Lease, LeaseHeld
@@ -127,8 +129,7 @@ class _Selection:
         """The members of the edited file by control; empty when none is given."""
         if self._wish.file is None:
             return {}
-        from specialists.loading import own_labels  # imports torch
-
+        own_labels = partial(candidates.own_labels, generated(self._wiring.settings))
         labels = {name: one.labels for name, one in self._controls.items()}
         return selection_file.read(self._wish.file, self._id, labels, own_labels)
 

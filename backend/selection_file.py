@@ -97,6 +97,10 @@ def _member(
                 f"{where}: {meant!r} is no label of the project; they are "
                 f"{', '.join(labels.names)}."
             )
+    if origin_of(source) == "generated" and any(a != b for a, b in label_map.items()):
+        raise SelectionFileError(
+            f"{where}: generated code answers in the project's labels; map each to itself."
+        )
     if len(set(label_map.values())) < LEAST_LABELS:
         raise SelectionFileError(
             f"{where}: its map reaches {len(set(label_map.values()))} label of the project; "

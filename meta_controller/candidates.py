@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from specialists.types import LabelSet
 
-Origin = Literal["hub", "embedded", "local", "served"]
+Origin = Literal["hub", "embedded", "local", "served", "generated"]
 MapSource = Literal["rules", "LLM", "verdicts", "person"]
 
 LEAST_LABELS = 2

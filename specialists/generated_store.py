@@ -18,6 +18,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,20 @@ class GeneratedStore:
         except (OSError, ValueError):
             return None
         return data if isinstance(data, dict) and data.get("id") == name else None
+
+    def approved(self, labels: LabelSet) -> list[str]:
+        """The modules that may serve and were written for exactly these labels, the newest first.
+
+        One that was changed since is left out.
+        """
+        found = []
+        for path in self._root.glob("[0-9a-f]*"):
+            with suppress(SpecialistUnavailable):
+                made = self.get(path.name)
+                fits = set(made.labels.names) == set(labels.names)
+                if fits and made.labels.multiple == labels.multiple and self.approval(path.name):
+                    found.append((made.at, path.name))
+        return [name for _, name in sorted(found, reverse=True)]
 
     def folder(self, name: str) -> Path:
         """Where a module lies; raises SpecialistUnavailable for what is no id."""

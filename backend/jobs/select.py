@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -51,13 +52,18 @@ def work(wiring: Wiring, project_id: int, lease: Lease, part: str) -> str:
 
 def _votes(wiring: Wiring, candidate: Candidate, texts: Sequence[str]) -> OwnVotes:
     """Load a candidate as a member would be loaded, and let it answer in its own labels."""
-    from specialists.loading import find_parts, open_config
-
     labels = tuple(dict.fromkeys(candidate.labels))
     ref = SpecialistRef(candidate.id, candidate.source, {name: name for name in labels})
     folder = wiring.store.open(candidate.checkpoint) if candidate.checkpoint else None
     own = LabelSet(tuple(Label(name) for name in labels))
     seen = wiring.models.specialist(ref, own, folder).observe(texts)
-    parts = find_parts(candidate.source, folder, wiring.settings.models / "converted")
-    independent = open_config(parts).problem_type == "multi_label_classification"
+    independent = candidate.origin != "generated" and _independent(wiring, candidate, folder)
     return OwnVotes(labels, seen.votes[:, 0].astype(np.float64), independent)
+
+
+def _independent(wiring: Wiring, candidate: Candidate, folder: Path | None) -> bool:
+    """Whether a model gives each of its labels a probability of its own."""
+    from specialists.loading import find_parts, open_config
+
+    parts = find_parts(candidate.source, folder, wiring.settings.models / "converted")
+    return bool(open_config(parts).problem_type == "multi_label_classification")

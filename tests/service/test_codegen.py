@@ -27,13 +27,15 @@ from transformers import (
 )
 from world import settings
 
-from backend import codegen
+from backend import candidates, codegen
 from backend.__main__ import main
 from backend.approval import generated
 from backend.codegen import CodegenFailed
+from backend.jobs import select
 from backend.label_config import parse
 from backend.projects import Project
 from backend.wiring import NotConfigured, Wiring
+from meta_controller.candidates import Candidate
 from meta_controller.ledger import Ledger
 from specialists import isolation, lockdown
 from specialists.errors import NoIsolation, SpecialistUnavailable
@@ -276,6 +278,30 @@ def test_code_may_serve_at_once_where_the_settings_say_so(
     assert approval and approval["by"] == "CODEGEN_APPROVAL=auto"
     one = wiring.models.specialist(unmatched(f"generated:{name}"), LABELS, None)
     assert one.observe(["good"]).votes.shape == (1, 1, 3)
+    wiring.redis.close()
+    wiring.raw_redis.close()
+
+
+def test_approved_code_is_measured_beside_other_candidates(
+    redis: Redis, redis_socket: str, tmp_path: Path, provider: Provider, inference: Path
+) -> None:
+    wiring = Wiring(settings(redis_socket, tmp_path / "data", provider))
+    wiring.projects.put(Project(7, CONFIG))
+    provider.scenes.append(writes(COUNTING))
+    name = codegen.generate(wiring, 7, str(inference), "", lambda line: None)
+
+    def by_code() -> list[Candidate]:
+        found = candidates.at_hand(wiring, CONTROLS[0], (), trained=True)
+        return [one for one in found if one.origin == "generated"]
+
+    assert by_code() == [], "nobody approved it"
+    generated(wiring.settings).approve(name, "ada")
+    (candidate,) = by_code()
+    assert candidate.source == f"generated:{name}"
+    assert candidate.label_map == {label: label for label in LABELS.names}
+    own = select._votes(wiring, candidate, ["good", "a very bad day"])
+    assert (own.labels, own.votes.shape, own.independent) == (LABELS.names, (2, 3), False)
+    assert np.allclose(own.votes[0], [1 / 6, 2 / 3, 1 / 6], atol=1e-6)
     wiring.redis.close()
     wiring.raw_redis.close()
 

@@ -96,6 +96,7 @@ def change(file: Path, **fields: Any) -> None:
         ({"source": ""}, "must be texts"),
         ({"checkpoint": 7}, "must be texts"),
         ({"source": "org/nowhere"}, "org/nowhere is not available"),
+        ({"source": "generated:0123456789abcdef"}, "map each to itself"),
     ],
 )
 def test_a_fault_is_told_with_its_place(file: Path, fields: dict[str, Any], why: str) -> None:
