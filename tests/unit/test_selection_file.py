@@ -37,7 +37,9 @@ def table() -> Table:
         row("one", hub, better, finding("one", True), "knows reviews"),
         row("x", own, Mapped(MAP, "rules", np.zeros((1, 2))), finding("x", False), ""),
     )
-    return Table("mood", "It rests on 60 texts.", rows, {"gone": "no such model"}, 60, "human", 0.9)
+    return Table(
+        "mood", "It rests on 60 texts.", rows, {"gone": "no such model"}, 60, "human", accuracy=0.9
+    )
 
 
 def own_labels(source: str) -> tuple[str, ...]:
