@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from backend.audit import is_audit
@@ -42,36 +43,56 @@ class Examples:
         self, project_id: int, labels: LabelSet, answers: Iterable[Verdict], audit_share: float
     ) -> None:
         """`answers` are people's, one a task (`people_said`)."""
-        usable = [
+        newest = sorted(answers, key=lambda one: -one.at)
+        usable = (
             one
-            for one in sorted(answers, key=lambda one: -one.at)
-            if _usable(one, labels)
+            for one in newest
+            if one.labels
+            and set(one.labels) <= set(labels.names)
             and not held_out(one.text)
             and not is_audit(project_id, one.task_id, audit_share)
-        ][:MOST]
-        counts = [Counter(_WORD.findall(one.text.casefold())) for one in usable]
+        )
+        known = list(islice(usable, MOST))
+        counts = [Counter(_WORD.findall(one.text.casefold())) for one in known]
+        self._names = labels.names
         self._seen_in = Counter(word for words in counts for word in words)
-        self._texts = len(usable)
+        self._texts = len(known)
         self._known = [
             _Known(verdict, self._weigh(words))
-            for verdict, words in zip(usable, counts, strict=True)
+            for verdict, words in zip(known, counts, strict=True)
         ]
 
     def near(self, text: str, count: int) -> tuple[Example, ...]:
         """At most `count` examples, the nearest of each label in turn; the nearest comes last."""
+        from meta_controller.injection import suspicion
         from meta_controller.language_model import Example
 
-        words = self._weigh(Counter(_WORD.findall(text.casefold())))
-        key = text_key(text)
-        others = [one for one in self._known if text_key(one.verdict.text) != key]
-        ranked = sorted(((_cosine(words, one.words), one.verdict) for one in others), key=_first)
-        turns: dict[tuple[str, ...], int] = defaultdict(int)
+        if not count:
+            return ()
+        # Only what would be shown is looked at: that takes milliseconds a text.
+        honest = (
+            (near, verdict)
+            for near, verdict in self._in_turn(text)
+            if suspicion(verdict.text, self._names).level == "none"
+        )
+        chosen = sorted(islice(honest, count), key=lambda pair: pair[0])
+        return tuple(Example(verdict.text, verdict.labels) for _, verdict in chosen)
+
+    def _in_turn(self, text: str) -> list[tuple[float, Verdict]]:
+        """Others' nearness and verdict: the nearest of each label, then the second of each, ..."""
+        words, key = self._weigh(Counter(_WORD.findall(text.casefold()))), text_key(text)
+        others = [
+            (_cosine(words, one.words), one.verdict)
+            for one in self._known
+            if text_key(one.verdict.text) != key
+        ]
+        turns: Counter[tuple[str, ...]] = Counter()
         order = []
-        for near, verdict in ranked:
-            order.append((turns[verdict.labels], -near, Example(verdict.text, verdict.labels)))
+        for near, verdict in sorted(others, key=lambda pair: -pair[0]):
+            order.append((turns[verdict.labels], near, verdict))
             turns[verdict.labels] += 1
-        chosen = sorted(order, key=lambda one: one[:2])[:count]
-        return tuple(example for *_, example in sorted(chosen, key=lambda one: -one[1]))
+        order.sort(key=lambda one: (one[0], -one[1]))
+        return [(near, verdict) for _, near, verdict in order]
 
     def _weigh(self, words: Mapping[str, int]) -> Words:
         weights = {
@@ -82,16 +103,5 @@ class Examples:
         return {word: weight / length for word, weight in weights.items()}
 
 
-def _usable(verdict: Verdict, labels: LabelSet) -> bool:
-    from meta_controller.injection import suspicion
-
-    ours = bool(verdict.labels) and set(verdict.labels) <= set(labels.names)
-    return ours and suspicion(verdict.text, labels.names).level == "none"
-
-
 def _cosine(one: Words, other: Words) -> float:
     return sum(weight * other.get(word, 0.0) for word, weight in one.items())
-
-
-def _first(pair: tuple[float, Verdict]) -> float:
-    return -pair[0]
