@@ -95,7 +95,7 @@ def _per_sample(
 ) -> tuple[tuple[Range, Range], tuple[str, ...]]:
     """Tokens sent and written for one text."""
     answered = spend.verdicts + spend.unsure
-    if answered >= ENOUGH:
+    if answered >= ENOUGH and spend.tokens.sent:  # a script's answers take no tokens
         sent, written = spend.tokens.sent / answered, spend.tokens.written / answered
         why = f"tokens: means of {answered} answers in the ledger, a quarter more or less"
         return ((sent / SPREAD, sent * SPREAD), (written / SPREAD, written * SPREAD)), (why,)
@@ -105,7 +105,7 @@ def _per_sample(
         f"tokens sent: the prompts of {texts} texts of the project, {chars:.0f} characters a text, "
         f"{CHARS_PER_TOKEN[1]} to {CHARS_PER_TOKEN[0]} a token",
         f"tokens written: a prior of {WRITTEN[0]:.0f} to {WRITTEN[1]:.0f} an answer, since the "
-        f"ledger has {answered}",
+        f"ledger has {answered if spend.tokens.sent else 'none of an LLM'}",
     )
 
 

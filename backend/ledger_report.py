@@ -53,7 +53,7 @@ class Account:
     """One project: its sums, its rows by model, and what asking about every task would cost.
 
     `usd_everything` is at what a question cost here, `usd_cheapest` (with `cheapest`'s name) at
-    the cheapest batch price of our list; None before a question was answered.
+    the cheapest batch price of our list; None before an LLM answered a question.
     """
 
     project: int
@@ -78,7 +78,7 @@ def _account(wiring: Wiring, project_id: int) -> Account:
     spend, title = ledger.spend(), project.title if project else ""
     rows = _rows(project_id, ledger.entries(KEEP_ENTRIES))
     answered = spend.verdicts + spend.unsure
-    if project is None or not answered:
+    if project is None or not answered or not spend.tokens.sent:  # a script takes no tokens
         return Account(project_id, title, spend, rows)
     tasks = expected_tasks(wiring, project)
     mean = Tokens(round(spend.tokens.sent / answered), round(spend.tokens.written / answered))

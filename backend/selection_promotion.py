@@ -37,7 +37,7 @@ def serve(
         for one in tables
     }
     controls = {**served.controls, **chosen}
-    if controls == dict(served.controls):
+    if all(_alike(one, served.controls[name]) for name, one in controls.items()):
         say("These members are served already: nothing to do.")
         return 0
     # Members as published have learned nothing here: every verdict is honest evidence on them.
@@ -49,6 +49,13 @@ def serve(
     _await(wiring, project_id, tag)
     say(f"{tag} is served. Back: python -m backend rollback --project {project_id}")
     return 0
+
+
+def _alike(one: ControlCommittee, other: ControlCommittee) -> bool:
+    """Whether two committees have the same members; in which order they vote is no matter."""
+    return len(one.members) == len(other.members) and all(
+        ref in other.members for ref in one.members
+    )
 
 
 def _card(tag: str, manifest: CommitteeManifest, tables: Sequence[Table]) -> Card:
