@@ -54,6 +54,7 @@ _FLAGS = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
 _TAGS = re.compile("[\U000e0020-\U000e007e]{2,}")
 _LOOKALIKES = str.maketrans("аеорсухіѕјԁοαεν", "aeopcyxisjdoaev")
 _LEET = str.maketrans("013457@$", "oieastas")
+_GAP = re.compile(r"\s{3,}")
 _MIXED_WORD = re.compile(r"\b(?=\w*[a-zA-Z])(?=\w*[\u0370-\u04ff])\w+\b")
 _LEET_WORD = re.compile(r"\b(?=\w*[a-zA-Z])[a-zA-Z013457@$]*[013457@$][a-zA-Z013457@$]*\b")
 
@@ -98,6 +99,7 @@ def _hidden(text: str) -> Iterator[tuple[str, int]]:
 
 def _said(text: str, labels: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """What the words say."""
+    text = _tidy(text)
     for name, pattern in CLEAR_PATTERNS.items():
         if pattern.search(text):
             yield name, CLEAR
@@ -110,6 +112,12 @@ def _said(text: str, labels: tuple[str, ...]) -> Iterator[tuple[str, int]]:
             yield "label ordered", 1
         if times := len(lines.findall(text)):
             yield "label line", min(CLEAR, times)
+
+
+def _tidy(text: str) -> str:
+    """Without blank lines and long gaps: on thousands of them patterns would take minutes."""
+    lines = (_GAP.sub("  ", line.strip()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 @lru_cache(maxsize=256)

@@ -93,8 +93,8 @@ class RuleState:
     def from_json(cls, raw: str) -> RuleState:
         """Read what `to_json` wrote."""
         row = json.loads(raw, object_hook=_unpack)
-        slope = row.get("calibration")
         heads = tuple(Head(**head) for head in row["heads"])
+        slope = row.get("calibration")
         return cls(**{**row, "heads": heads, "calibration": tuple(slope) if slope else None})
 
 
