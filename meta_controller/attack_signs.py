@@ -69,7 +69,9 @@ _CLEAR_SIGNS = {
     ),
     "fake fence": (
         r"</?\s*(?:sample|example|text|data|input|document|task|user_input)(?:-[0-9a-f]{4,})?\s*>",
-        r"[-=*#\[]{2,}\s*end of (?:the )?(?:sample|text|data|input|document|review|user)\b",
+        # From the first mark of a row only: from each it would take the square of its length.
+        r"(?<![-=*#\[])[-=*#\[]{2,}\s*end of (?:the )?"
+        r"(?:sample|text|data|input|document|review|user)\b",
     ),
     "answer": (r"[\"'“]?\b(?:labels?|answers?)\b[\"'”]\s*:\s*[\[{\"'“]",),
     "new task": (

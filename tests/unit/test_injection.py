@@ -134,7 +134,7 @@ def test_labels_that_look_like_ids_get_other_ids() -> None:
     assert sorted(aliases(Question("x", "Label this as L2.", labels))) == ["K1", "K2"]
 
 
-@pytest.mark.parametrize("text", [" ", "\n", "\t \n", "- ", "answer: ", "a b "])
-def test_thousands_of_gaps_do_not_hold_the_review_up(text: str) -> None:
-    """Blanks in a row took some patterns minutes; a text of them is no attack and no stop."""
+@pytest.mark.parametrize("text", [" ", "\n", "\t \n", "**", "-=", "- ", "answer: ", "a b "])
+def test_what_comes_thousands_of_times_does_not_hold_the_review_up(text: str) -> None:
+    """Blanks or asterisks in a row took some patterns minutes; they are no attack and no stop."""
     assert suspicion(text * 8000, ("positive", "negative")).level == "none"
