@@ -100,21 +100,16 @@ def _write(
     try:
         llm = wiring.language_model
         if llm is None:
-            raise NotConfigured("Code is written by an LLM: set ANTHROPIC_API_KEY, OPENAI_API_KEY.")
+            raise NotConfigured(
+                "Code is written by an LLM, and none is there: set ANTHROPIC_API_KEY or "
+                "OPENAI_API_KEY, and LLM_MODE=on."
+            )
         price = wiring.price(llm)
         ledger = wiring.ledger(project_id, price)
         with wiring.lease(lease_name("codegen", project_id)) as lease:
 
             def ask(prompt: Prompt) -> Completion:
-                return consult(
-                    llm,
-                    prompt,
-                    ledger,
-                    price,
-                    _WORK,
-                    lease.transaction,
-                    lease.token,
-                )
+                return consult(llm, prompt, ledger, price, _WORK, lease.transaction, lease.token)
 
             return codegen.write(assignment, ask, test, say)
     except MetaControllerError as error:

@@ -160,6 +160,10 @@ def stages(wiring: Wiring, arguments: argparse.Namespace) -> int:
     if not cards:
         return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
     say(stages.whole(cards, arguments.tag) if arguments.tag else stages.table(cards))
+    selected = wiring.selections(arguments.project).table(arguments.tag or "")
+    if selected:
+        say("Selected from (in the form of select --from):")
+        say(json.dumps({"project": arguments.project, "controls": selected}, indent=2))
     if arguments.plots:
         written = stages.plot(cards, arguments.plots)
         say("\n".join(map(str, written)) or "Nothing to plot: no stage was promoted yet.")

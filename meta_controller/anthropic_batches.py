@@ -10,7 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from anthropic import AnthropicError
-from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
+from anthropic.types.messages import (
+    MessageBatch,
+    MessageBatchIndividualResponse,
+    MessageBatchRequestCounts,
+)
 from anthropic.types.messages.batch_create_params import Request
 
 from meta_controller.anthropic_model import AnthropicModel, translate
@@ -46,7 +50,7 @@ class AnthropicBatches:
             for made in self._batches.list(limit=100):  # newest first
                 if self._checked(made).created_at.timestamp() < batch.at - _SKEW_S:
                     return None
-                if sum(made.request_counts.to_dict().values()) != len(batch.sent):  # type: ignore[arg-type]
+                if _size(made.request_counts) != len(batch.sent):
                     continue
                 if made.processing_status != "ended":
                     text = f"{self._model.who}: a batch may be ours: wait for its end"
@@ -82,3 +86,9 @@ class AnthropicBatches:
 
     def _speaking(self) -> AbstractContextManager[None]:
         return speaking(self._model.who, AnthropicError, translate)
+
+
+def _size(counts: MessageBatchRequestCounts) -> int:
+    """How many requests a batch has, however they ended."""
+    ended = counts.succeeded + counts.errored + counts.canceled + counts.expired
+    return counts.processing + ended

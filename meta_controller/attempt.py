@@ -48,6 +48,11 @@ class Result:
         said = [bool(reply.labels) for reply in self.replies if reply]
         return +Counter({"verdict": sum(said), "unsure": len(said) - sum(said)})
 
+    @property
+    def more(self) -> Counter[str]:
+        """The answers beyond the one that `kind` counts."""
+        return self.kinds - Counter([self.kind])
+
 
 def prompt_for(questions: Sequence[Question]) -> Prompt:
     """What is sent to ask one question, or several with the same prefix."""

@@ -245,10 +245,8 @@ class Batches:
                 self.answers.put(pipe, one.answer_key, reply)
         if call:  # else it was settled before a crash
             in_full = bool(result.error and result.error.maybe_billed)
-            more = result.kinds
-            more.subtract([result.kind])
             self.ledger.settle(pipe, call, result.kind, result.tokens, result.latency_s, in_full)
-            self.ledger.count_more(pipe, +more)
+            self.ledger.count_more(pipe, result.more)
 
     def _undo(self, batch: Batch, transaction: Transaction) -> None:
         """Give everything back: the batch was not sent."""

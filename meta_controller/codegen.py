@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from meta_controller.errors import MetaControllerError
 from meta_controller.language_model import Completion, Prompt
-from meta_controller.prompt import cut, fence_of
+from meta_controller.prompt import cut, encodable, fence_of
 from specialists.sandbox import ALLOWED_IMPORTS
 from specialists.types import LabelSet
 
@@ -167,9 +167,9 @@ def build_prompt(assignment: Assignment, code: str = "", problems: str = "") -> 
         imports=", ".join(ALLOWED_IMPORTS),
         labels="\n".join(f"- {json.dumps(name, ensure_ascii=False)}" for name in labels.names),
     )
-    card, config = (cut(_sendable(text)) for text in (assignment.card, assignment.config))
-    files, name = _sendable(", ".join(assignment.files)), _sendable(assignment.model)
-    told = _sendable(problems)[-MAX_PROBLEM_CHARS:]
+    card, config = (cut(encodable(text)) for text in (assignment.card, assignment.config))
+    files, name = encodable(", ".join(assignment.files)), encodable(assignment.model)
+    told = encodable(problems)[-MAX_PROBLEM_CHARS:]
     fence = fence_of(card + config + files + code + told)
     sample = _MODEL.format(name=name, fence=fence, files=files, config=config, card=card)
     if problems:
@@ -186,9 +186,4 @@ def read_module(answer: str) -> tuple[str, str] | None:
         return None
     if not isinstance(code, str) or not code.strip():
         return None
-    return _sendable(code), _sendable(str(notes))[:MAX_NOTES_CHARS]
-
-
-def _sendable(text: str) -> str:
-    """JSON can carry half of a surrogate pair, UTF-8 cannot: such halves become "?"."""
-    return text.encode(errors="replace").decode()
+    return encodable(code), encodable(str(notes))[:MAX_NOTES_CHARS]

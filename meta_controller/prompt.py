@@ -96,7 +96,7 @@ def system(question: Question) -> str:
     """The prefix of every call about the question's control, whatever the text."""
     labels = question.labels
     unsure = _quoted(unsure_word(labels))
-    guideline = _encodable(question.guideline.strip())
+    guideline = encodable(question.guideline.strip())
     return _SYSTEM.format(
         guideline=_GUIDELINE.format(guideline=guideline) if guideline else "",
         rule=_SEVERAL if labels.multiple else _ONE,
@@ -108,10 +108,10 @@ def system(question: Question) -> str:
 
 def sendable(text: str) -> str:
     """The text as it is sent: encodable, and not too long."""
-    return cut(_encodable(text), MAX_TEXT_CHARS)
+    return cut(encodable(text), MAX_TEXT_CHARS)
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """JSON can carry half of a surrogate pair, UTF-8 cannot: such halves become "?"."""
     return text.encode(errors="replace").decode()
 
@@ -124,7 +124,7 @@ def _describe(question: Question) -> Iterable[str]:
     descriptions = dict(question.descriptions)
     for label in question.labels.labels:
         also = ", ".join(label.synonyms)
-        means = " ".join(_encodable(descriptions.get(label.name, "")).split())
+        means = " ".join(encodable(descriptions.get(label.name, "")).split())
         yield (
             f"- {_quoted(label.name)}"
             + (f" (also: {also})" if also else "")
@@ -136,7 +136,7 @@ def write_examples(labels: LabelSet, examples: Iterable[Example]) -> str:
     """The examples as they stand before a sample, "" for none."""
     written = []
     for one in examples:
-        text = cut(_encodable(one.text), MAX_EXAMPLE_CHARS)
+        text = cut(encodable(one.text), MAX_EXAMPLE_CHARS)
         answer = {"labels": one.labels} if labels.multiple else {"label": one.labels[0]}
         said = json.dumps(answer, ensure_ascii=False)
         written.append(_EXAMPLE.format(fence=fence_of(text, "example"), text=text, answer=said))

@@ -219,8 +219,6 @@ class _Run:
         jobs, call = self.in_flight.pop(future)
         result = future.result()
         in_full = bool(result.error and result.error.maybe_billed)
-        more = result.kinds
-        more.subtract([result.kind])
 
         def write(pipe: Pipeline) -> None:
             for job, reply in zip(jobs, result.replies, strict=True):
@@ -230,7 +228,7 @@ class _Run:
             self.reviewer.ledger.settle(
                 pipe, call, result.kind, result.tokens, result.latency_s, in_full
             )
-            self.reviewer.ledger.count_more(pipe, +more)
+            self.reviewer.ledger.count_more(pipe, result.more)
 
         self.transaction(write)
         return jobs, result

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import local_llm
 from benchmarks.replay.data import Replay
 from meta_controller.errors import NoVerdict
 from meta_controller.language_model import LanguageModel, Question
@@ -78,65 +77,17 @@ def serve(replay: Replay) -> Iterator[str]:
     for text, cell in zip(replay.texts, replay.recorded, strict=True):
         waiting.setdefault(build_prompt(_question(replay, text)).sample, deque()).append(cell)
 
-    class Handler(_Handler):
-        cells = waiting
+    def decide(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        cells = waiting.get(request["messages"][-1]["content"])
+        if not cells:
+            return None
+        text = json.dumps({"label": cells.popleft(), "reason": "recorded"})
+        asked = sum(len(message["content"]) for message in request["messages"])
+        sent, written = asked // _CHARS_PER_TOKEN, len(text) // _CHARS_PER_TOKEN
+        return local_llm.completion(request, text, sent, written)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """POST /v1/chat/completions; any other question is a 404."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer: else two meet Nagle's delay of 40 ms
-    cells: dict[str, deque[str]]
-
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
-        """Answer with the next recorded cell of the sample that was sent."""
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        cells = self.cells.get(request["messages"][-1]["content"])
-        if self.path != "/v1/chat/completions" or not cells:
-            self._send(404, {"error": {"message": "nothing recorded", "type": "not_found"}})
-            return
-        self._send(200, _completion(request, cells.popleft()))
-
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: thousands of requests."""
-
-
-def _completion(request: dict[str, Any], cell: str) -> dict[str, Any]:
-    answer = json.dumps({"label": cell, "reason": "recorded"})
-    tokens_in = sum(len(message["content"]) for message in request["messages"]) // _CHARS_PER_TOKEN
-    tokens_out = len(answer) // _CHARS_PER_TOKEN
-    message = {"role": "assistant", "content": answer}
-    return {
-        "id": "recorded",
-        "object": "chat.completion",
-        "created": 0,
-        "model": request["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {
-            "prompt_tokens": tokens_in,
-            "completion_tokens": tokens_out,
-            "total_tokens": tokens_in + tokens_out,
-        },
-    }
+    with local_llm.serve(decide) as url:
+        yield url
 
 
 def _ask(client: LanguageModel, replay: Replay, text: str, price: Price) -> tuple[int, int]:
