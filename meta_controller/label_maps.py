@@ -21,8 +21,8 @@ Z = 1.645
 """One-sided 95 %: what a comparison on a sample must show before it is believed."""
 
 Z_LEARNED = 2.5
-"""The same for a map that the sample taught: cross-fitted answers vary 1.24 times as much as
-independent ones (models that guess, 60 to 400 texts, 300 times each: 1 to 2 % pass)."""
+"""The same for a map that the sample taught: cross-fitted answers vary more than independent ones.
+A test lets models guess 300 times: fewer than one in twenty is believed."""
 
 _FOLDS = 5
 _LEAST_SHARE = 1e-9

@@ -274,11 +274,6 @@ class Ledger:
             redacted=_of_kind(sums, "redacted:"),
         )
 
-    def backend_usd(self) -> float:
-        """What all projects together have spent or reserved."""
-        sums = self._redis.hmget(self.budget.backend_key, ["nano_usd", "reserved_nano_usd"])
-        return sum(int(n or 0) for n in sums) / NANO
-
     def _alone(self, write: Callable[[Pipeline], None]) -> None:
         with self._redis.pipeline() as pipe:
             write(pipe)

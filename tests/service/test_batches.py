@@ -12,6 +12,7 @@ import pytest
 from provider import KEY, Provider, Scene, says
 from redis import Redis
 from redis.client import Pipeline
+from spend import backend_usd
 from test_reviewer import MOOD
 
 from meta_controller.answers import Answers, answer_key
@@ -174,7 +175,7 @@ def test_no_more_is_sent_than_the_caps_allow(make: Make, provider: Provider) -> 
     # The most that one question can cost in a batch is some 0.0068 USD.
     desk = make(Caps(0.03))
     assert desk.submit(questions(10)) == 4
-    assert desk.ledger.backend_usd() <= 0.03
+    assert backend_usd(desk.redis) <= 0.03
     assert len(provider.batches.made[0].requests) == 4
     provider.batches.finish()
     assert len(desk.collect() or []) == 4
@@ -319,7 +320,7 @@ def test_a_batch_that_nobody_can_tell_about_is_charged_as_lost(
 ) -> None:
     desk = make()
     desk.submit(questions(2))
-    most = desk.ledger.backend_usd()
+    most = backend_usd(desk.redis)
     provider.batches.made.clear()
     with pytest.raises(Fatal, match="not found"):
         desk.collect()

@@ -12,6 +12,7 @@ from typing import Any
 from provider import KEY, Provider, Scene, says
 from redis import Redis
 from redis.client import Pipeline
+from spend import backend_usd
 from test_reviewer import MOOD, text_of
 
 from meta_controller.answers import Answers
@@ -74,7 +75,7 @@ class Worker:
     def _run(self, write: Any, pipe: Pipeline) -> None:
         write(pipe)
         pipe.execute()
-        self.most_usd = max(self.most_usd, self.ledger.backend_usd())
+        self.most_usd = max(self.most_usd, backend_usd(self.redis))
 
     def review(self, questions: Sequence[Question]) -> list[Outcome]:
         return list(self.reviewer.review(questions, self.transaction, "run"))

@@ -12,6 +12,7 @@ import pytest
 from provider import KEY, Provider, Scene
 from redis import Redis
 from redis.client import Pipeline
+from spend import backend_usd
 from test_reviewer import MOOD, PRICE, Desk, LeaseLost, join_review_threads, questions
 
 from benchmarks.asked import Asked, answer, read
@@ -245,4 +246,4 @@ def test_a_pack_that_the_budget_cannot_hold_gets_smaller(
     kinds = Counter(o.kind for o in outcomes)
     assert kinds["verdict"] > 0 and kinds["verdict"] + kinds["budget"] == 8
     assert max(packs.sizes) <= 4
-    assert desk.ledger.backend_usd() <= most
+    assert backend_usd(desk.redis) <= most

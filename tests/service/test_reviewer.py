@@ -17,6 +17,7 @@ import pytest
 from provider import KEY, Provider, Scene, says
 from redis import Redis
 from redis.client import Pipeline
+from spend import backend_usd
 
 from meta_controller import reviewer as reviewer_module
 from meta_controller.answers import Answers
@@ -283,7 +284,7 @@ def test_the_budget_is_never_passed_with_many_in_flight(
 
     def watched(write: Callable[[Pipeline], None]) -> None:
         desk.transaction(write)
-        seen.append(desk.ledger.backend_usd())
+        seen.append(backend_usd(desk.redis))
 
     outcomes = list(desk.reviewer.review(asked, watched))
     assert max(seen) <= budget_usd

@@ -106,6 +106,15 @@ def test_labels_without_names_are_learned_but_chance_stays_chance(truth: Ints) -
     assert sum(doubt != "" for doubt in doubts) >= 18
 
 
+@pytest.mark.parametrize("texts", [60, 400])
+def test_few_models_that_guess_are_believed_by_a_map_that_was_learned_for_them(texts: int) -> None:
+    """One-sided 5 % would let 5 of 100 pass, were the answers of the folds independent."""
+    truth = np.random.default_rng(texts).integers(0, len(NAMES), texts)
+    guesses = (answers(truth, 3, 0.0, seed=seed) for seed in range(300))
+    believed = sum(settle(own, {}, "rules", NAMES, truth).doubt == "" for own in guesses)
+    assert believed <= 0.05 * 300
+
+
 def test_without_verdicts_a_map_is_taken_as_it_is_and_none_is_none(truth: Ints) -> None:
     own = answers(truth, 3, 0.8, turn=1)
     assert settle(own, STRAIGHT, "rules", NAMES, None).doubt == ""
