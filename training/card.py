@@ -73,16 +73,17 @@ def _page(card: Card) -> Iterator[str]:
     yield f"{card.reason}\n"
     took = f"{card.duration_s:.0f} s"
     yield f"Stage {card.stage}, {made}, {took}, after {card.parent or 'nothing'}.\n"
-    if card.labels:
+    if card.held_out:
         yield "| held-out verdicts | number | right before | right after |\n|---|---|---|---|"
         yield from (f"| {name} | {n} | {was} | {now} |" for name, (n, was, now) in _rows(card))
+    if card.p_value is not None:
         yield f"\nChance of as many losses if nothing had changed: {card.p_value}.\n"
     if card.samples:
         yield "| trained on | texts |\n|---|---|"
         yield from (f"| {name} | {count} |" for name, count in card.samples.items())
         yield from (f"| label {name} | {count} |" for name, count in card.learned.items())
         yield f"| left out: does not fit the labels | {card.dropped} |\n"
-    if card.method:
+    if card.parameters:  # else nothing was trained: a first committee, or a selected one
         told = ", ".join(f"{name} {value:g}" for name, value in card.parameters.items())
         yield f"Trained by {card.method}: {told}.\n"
         yield from (f"- {member}: checkpoint {name}" for member, name in card.checkpoints.items())

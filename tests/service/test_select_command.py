@@ -128,6 +128,10 @@ def test_the_measured_choice_leaves_out_what_looks_good_and_is_wrong(machine: Ma
     assert status == 0, said
     tag, members = served(machine, number)
     assert tag != before
+    status, shown = run(machine, "stages", "--project", "1", "--tag", tag)
+    assert status == 0, shown
+    kept = json.loads(shown[shown.index("{") :])
+    assert kept == {"project": 1, "controls": {"sentiment": table_of(machine, number)}}
     assert len(members) > 1 and not set(WRONG) & set(members)
     assert not {"commons/sentiment-a", "commons/sentiment-a-mirror"} <= set(members)
     table = table_of(machine, number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from training.card import Card
 
 CARD = Card(
@@ -64,3 +66,10 @@ def test_a_first_committee_has_a_short_page() -> None:
     page = Card("stage-0-1", None, 0, "initial", "first committee", at=0.0).to_markdown()
     assert "after nothing" in page
     assert "|" not in page and "None" not in page
+
+
+def test_a_selected_committee_was_not_trained() -> None:
+    selected = Card("stage-0-2", "stage-0-1", 0, "promoted", "selected", 0.5, 0.8, 60, "human")
+    page = replace(selected, method="selection").to_markdown()
+    assert "| all | 60 | 30 | 48 |" in page
+    assert "Trained by" not in page and "None" not in page
