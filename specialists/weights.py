@@ -103,7 +103,7 @@ def card(source: str) -> str:
     """A published model's card, empty where there is none."""
     try:
         local = Path(source)
-        folder = local if local.is_dir() else _snapshot(source, "main", _CARD)
+        folder = local if local.is_dir() else _snapshot(*pinned(source), _CARD)
         return (folder / _CARD).read_text(encoding="utf-8", errors="replace")
     except Exception as error:  # the Hub client's errors have no root of their own
         _log.info("%s: no card (%s)", source, type(error).__name__)

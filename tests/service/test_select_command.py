@@ -121,6 +121,20 @@ def table_of(machine: Machine, number: int) -> dict[str, Any]:
     return found
 
 
+def test_the_card_of_a_pinned_model_is_that_of_its_commit(machine: Machine, hub: LocalHub) -> None:
+    published = next(one for one in hub.repositories if one.id == WRONG[0])
+    code = f"from specialists import weights; print(weights.card({published.id!r} + '@' + "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}{published.sha!r}))"],
+        env=machine.environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert INJECTED in done.stdout, done.stderr
+
+
 def test_the_measured_choice_leaves_out_what_looks_good_and_is_wrong(machine: Machine) -> None:
     number = project(machine, 1)
     before = machine.wiring.committees.ensure(number, parse(CONFIG))
