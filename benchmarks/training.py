@@ -32,7 +32,8 @@ from specialists.loading import find_parts, open_model
 from specialists.registry import EMBEDDED_PREFIX, default_members
 from specialists.types import Label, LabelSet, SpecialistRef
 from specialists.value_rule import first_probabilities
-from training.fine_tune import Example, FineTuneParams, fine_tune
+from training.fine_tune import Example, fine_tune
+from training.params import FineTuneParams
 from training.sources import normalised, of
 
 VERDICTS, HELD_OUT = 200, 1_000

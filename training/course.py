@@ -16,14 +16,25 @@ from queue import SimpleQueue
 from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
 from training.errors import CheckpointDamaged
-from training.fine_tune import Example, FineTuneParams
+from training.fine_tune import Example
 from training.model_store import ModelStore
+from training.params import FineTuneParams
 
 _log = logging.getLogger(__name__)
 
 Report = Callable[[float, float], None]
 FineTune = Callable[
-    [SpecialistRef, LabelSet, Path | None, Sequence[Example], Path, FineTuneParams, Report], None
+    [
+        SpecialistRef,
+        LabelSet,
+        Path | None,
+        Sequence[Example],
+        Path,
+        FineTuneParams,
+        Report,
+        Sequence[Example],
+    ],
+    None,
 ]
 Progress = Callable[[str, float, float], None]
 Finished = Callable[[str, str], None]
@@ -31,11 +42,15 @@ Finished = Callable[[str, str], None]
 
 @dataclass(frozen=True)
 class Member:
-    """One specialist to fine-tune, with its control's labels and examples."""
+    """One specialist to fine-tune, with its control's labels and examples.
+
+    `held_out` are not trained on: by them it is told when it has learned enough.
+    """
 
     ref: SpecialistRef
     labels: LabelSet
     examples: Sequence[Example] = field(repr=False)
+    held_out: Sequence[Example] = field(default=(), repr=False)
 
 
 @dataclass
@@ -116,10 +131,10 @@ class Course:
                 self.progress(key, sum(self._shares.values()) / len(self._shares), loss)
 
         def fill(out: Path) -> None:
-            ref = member.ref
+            ref, examples, held_out = member.ref, member.examples, member.held_out
             folder = self.store.open(ref.checkpoint) if ref.checkpoint else None
             params = replace(self.params, device=device)
-            self.fine_tune(ref, member.labels, folder, member.examples, out, params, report)
+            self.fine_tune(ref, member.labels, folder, examples, out, params, report, held_out)
 
         try:
             checkpoint = self.store.write(fill)

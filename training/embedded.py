@@ -26,7 +26,8 @@ from specialists.registry import EMBEDDED, EMBEDDED_PREFIX, embedded_labels, emb
 from specialists.runtime_torch import TorchRuntime
 from specialists.transformer import Specialist, Transformer
 from specialists.types import Label, LabelSet, SpecialistRef
-from training.fine_tune import Example, FineTuneParams, train
+from training.fine_tune import Example, train
+from training.params import FineTuneParams
 from training.sources import Row, Source, of, sample, without
 
 SEED = 13

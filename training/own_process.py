@@ -16,7 +16,8 @@ from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
 from training import fine_tune as here
 from training.errors import TrainingError
-from training.fine_tune import Example, FineTuneParams
+from training.fine_tune import Example
+from training.params import FineTuneParams
 
 _Arguments = tuple[SpecialistRef, LabelSet, Path | None, Sequence[Example], Path, FineTuneParams]
 
@@ -32,6 +33,7 @@ def fine_tune(
     out: Path,
     params: FineTuneParams,
     progress: Callable[[float, float], None],
+    held_out: Sequence[Example] = (),
     converted: Path | None = None,
 ) -> None:
     """Do what `training.fine_tune.fine_tune` does, elsewhere; may be called from several threads.
@@ -41,7 +43,7 @@ def fine_tune(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     arguments = (ref, labels, folder, list(examples), out, params)
-    child = context.Process(target=_child, args=(theirs, arguments, converted))
+    child = context.Process(target=_child, args=(theirs, arguments, held_out, converted))
     child.start()
     theirs.close()
     try:
@@ -73,10 +75,12 @@ def _listen(ours: Connection, progress: Callable[[float, float], None]) -> None:
         progress(*said)
 
 
-def _child(theirs: Connection, arguments: _Arguments, converted: Path | None) -> None:
+def _child(
+    theirs: Connection, arguments: _Arguments, held_out: Sequence[Example], converted: Path | None
+) -> None:
     """Fine-tune and tell; whatever else goes wrong ends the process, its traceback in the log."""
     try:
-        here.fine_tune(*arguments, progress=lambda *told: theirs.send(told), converted=converted)
+        here.fine_tune(*arguments, lambda *told: theirs.send(told), held_out, converted)
     except SpecialistUnavailable as error:
         theirs.send(error)
     else:

@@ -32,6 +32,11 @@ class Plan:
     samples: Counter[str]
     dropped: int
 
+    @property
+    def measures(self) -> list[Example]:
+        """The held-out verdicts as examples."""
+        return [_example(verdict) for verdict in self.held_out]
+
 
 def plan(labels: LabelSet, fresh: Sequence[Verdict], earlier: Sequence[Verdict], seed: str) -> Plan:
     """Sort one control's verdicts into examples and held-out ones.
@@ -56,11 +61,15 @@ def plan(labels: LabelSet, fresh: Sequence[Verdict], earlier: Sequence[Verdict],
     samples = Counter[str](v.source for v in train)
     samples["replay"] = len(replay)
     return Plan(
-        examples=[Example(v.text, v.labels, WEIGHTS[v.source]) for v in (*train, *replay)],
+        examples=[_example(v) for v in (*train, *replay)],
         held_out=held,
         samples=samples,
         dropped=len(fresh) + len(earlier) - len(fitting),
     )
+
+
+def _example(verdict: Verdict) -> Example:
+    return Example(verdict.text, verdict.labels, WEIGHTS[verdict.source])
 
 
 def _fits(verdict: Verdict, labels: LabelSet) -> bool:

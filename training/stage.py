@@ -19,9 +19,9 @@ from specialists.types import Decision, Verdict
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
 from training.errors import NothingToTrain, TrainingError
-from training.fine_tune import FineTuneParams
 from training.judgement import Judgement, Trial, judge
 from training.model_store import CommitteeManifest, ModelStore
+from training.params import FineTuneParams
 from training.plan import Plan, plan
 
 HUMAN_GATE_MIN = 5  # fewer held-out answers of people say less than the LLM's many
@@ -152,7 +152,9 @@ def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
     """Whom to train, by "control/member"; generated code stays as it was approved."""
     return {
-        f"{control}/{ref.name}": Member(ref, committee.labels, plans[control].examples)
+        f"{control}/{ref.name}": Member(
+            ref, committee.labels, plans[control].examples, plans[control].measures
+        )
         for control, committee in served.controls.items()
         for ref in committee.members
         if plans[control].examples and not ref.source.startswith(GENERATED_PREFIX)

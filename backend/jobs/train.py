@@ -96,7 +96,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
 
 def _given(wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any]) -> StageInput:
     """What a stage works on: the verdicts up to a number, and how to learn from them."""
-    from training.fine_tune import FineTuneParams, Method
+    from training.params import FineTuneParams, Method
     from training.stage import StageInput
 
     up_to, devices = int(state["up_to"]), train_devices(wiring.settings.device)

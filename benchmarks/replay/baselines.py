@@ -18,7 +18,8 @@ from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.evidence import Evidence
 from specialists.value_rule import first_probabilities
-from training.fine_tune import Example, FineTuneParams, fine_tune
+from training.fine_tune import Example, fine_tune
+from training.params import FineTuneParams
 
 CHUNKS = 6
 EPOCHS = 2

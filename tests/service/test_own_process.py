@@ -18,7 +18,8 @@ from specialists.types import Label, LabelSet, SpecialistRef
 from training import fine_tune as here
 from training import own_process
 from training.errors import TrainingError
-from training.fine_tune import Example, FineTuneParams
+from training.fine_tune import Example
+from training.params import FineTuneParams
 
 LABELS = LabelSet((Label("negative"), Label("positive")))
 MAP = {"NEG": "negative", "POS": "positive"}

@@ -11,8 +11,9 @@ import pytest
 from specialists.errors import SpecialistUnavailable
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.course import Course, FineTune, Member
-from training.fine_tune import Example, FineTuneParams
+from training.fine_tune import Example
 from training.model_store import ModelStore
+from training.params import FineTuneParams
 
 LABELS = LabelSet((Label("good"), Label("bad")))
 NAMES = [f"m{n}" for n in range(5)]
@@ -44,6 +45,7 @@ class Gym:
         out: Path,
         params: FineTuneParams,
         report: Callable[[float, float], None],
+        held_out: Sequence[Example],
     ) -> None:
         with self.lock:
             assert params.device not in self.on, "one member a device at a time"

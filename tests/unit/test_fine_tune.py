@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from specialists.errors import SpecialistUnavailable
 from specialists.loading import find_parts, open_model
 from specialists.models import Models
 from specialists.types import Label, LabelSet, SpecialistRef
-from training.fine_tune import Example, FineTuneParams, fine_tune
+from training.fine_tune import Example, fine_tune
+from training.params import FineTuneParams
 
 Array = npt.NDArray[np.float32]
 OWN = ("NEG", "NEU", "POS")
@@ -181,7 +183,7 @@ def test_bf16_where_the_hardware_has_it_learns_what_fp32_does(
     ref: SpecialistRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, has in (("half", True), ("single", False)):
-        monkeypatch.setattr("training.fine_tune.has_arithmetic", lambda kind, has=has: has)
+        monkeypatch.setattr("training.loop.has_arithmetic", lambda kind, has=has: has)
         fine_tune(ref, LABELS, None, EXAMPLES, tmp_path / name, replace(FULL, epochs=2))
     half, single = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "single"))
     assert {tensor.dtype for tensor in half.values()} == {torch.float32}
@@ -225,3 +227,34 @@ def test_frozen_embeddings_stay_and_the_other_weights_learn(
     assert "bert.embeddings.word_embeddings.weight" in same
     assert "bert.embeddings.position_embeddings.weight" not in same
     assert "classifier.weight" not in same
+
+
+def test_training_ends_when_held_out_texts_gain_nothing_any_more(
+    ref: SpecialistRef, tmp_path: Path
+) -> None:
+    held_out = [
+        Example("the day was good", ("positive",)),
+        Example("the day was bad", ("negative",)),
+    ]
+    wrong = [
+        Example(one.text, other.labels) for one, other in zip(EXAMPLES, EXAMPLES[::-1], strict=True)
+    ]
+    steps: dict[str, list[float]] = {"right": [], "wrong": []}
+    for name, examples in (("right", EXAMPLES), ("wrong", wrong)):
+        hear = steps[name].append
+        tell: Callable[[float, float], None] = lambda share, _, hear=hear: hear(share)  # noqa: E731
+        fine_tune(ref, LABELS, None, examples, tmp_path / name, LORA, tell, held_out)
+    assert len(steps["wrong"]) < len(steps["right"])
+    assert steps["wrong"][-1] == 1.0
+    assert accuracy(ref, tmp_path / "right") >= 0.9
+
+
+def test_an_anchor_keeps_weights_near_those_of_before(ref: SpecialistRef, tmp_path: Path) -> None:
+    def moved(anchor: float) -> float:
+        out = tmp_path / str(anchor)
+        fine_tune(ref, LABELS, None, EXAMPLES, out, replace(FULL, epochs=4, anchor=anchor))
+        before = load_file(Path(ref.source) / "model.safetensors")
+        after = load_file(out / "model.safetensors")
+        return sum(float((after[name] - before[name]).square().sum()) for name in before)
+
+    assert 0 < moved(30.0) < moved(0.0) / 2

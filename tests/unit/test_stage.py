@@ -21,9 +21,10 @@ from specialists.errors import SpecialistUnavailable
 from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
 from training.course import FineTune
 from training.errors import NothingToTrain, TrainingError
-from training.fine_tune import Example, FineTuneParams
+from training.fine_tune import Example
 from training.gate import held_out
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
+from training.params import FineTuneParams
 from training.plan import plan
 from training.stage import Evaluate, StageInput, StageResult, run_stage
 
@@ -44,6 +45,7 @@ def learn(
     out: Path,
     params: FineTuneParams,
     progress: Callable[[float, float], None],
+    held_out: Sequence[Example],
 ) -> None:
     """Remember the last label seen with each first word, on top of what `folder` remembers."""
     known = json.loads((folder / "known.json").read_text()) if folder else {}

@@ -14,8 +14,9 @@ from verdicts import LABELS, by_control, texts, verdict
 from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.types import Decision, SpecialistRef, Verdict, VerdictSource
-from training.fine_tune import FineTuneParams, fine_tune
+from training.fine_tune import fine_tune
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
+from training.params import FineTuneParams
 from training.stage import StageInput, StageResult, run_stage
 
 SUNNY, RAINY = "sun warm", "rain cold"
@@ -114,7 +115,7 @@ def test_the_real_fine_tuning_learns_is_promoted_and_repeats_bit_for_bit(
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_poisoned_stage_is_refused_and_names_what_it_would_lose(
+def test_a_poisoned_stage_is_refused_and_its_card_names_what_it_would_lose(
     tmp_path: Path, tiny_bert: Path
 ) -> None:
     """An LLM that calls one label by the other's name teaches it to the members, not to people."""
@@ -128,6 +129,6 @@ def test_a_poisoned_stage_is_refused_and_names_what_it_would_lose(
     result = stages.run(good.manifest, poison, people)
     assert not result.judgement.passed
     assert result.card.decision == "refused"
-    assert "'bad' is lost:" in result.card.reason
+    assert "The mean F1 over labels fell" in result.card.reason
     n, before, after = result.card.labels["bad"]
-    assert n == 10 and before == 10 and after < 3
+    assert n == 10 and before == 10 and after < before

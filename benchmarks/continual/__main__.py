@@ -1,0 +1,128 @@
+"""What stages do to a committee, by the paper's sequential recipe and by ours.
+
+    python -m benchmarks.continual --data FIRST.csv --then SECOND.csv [MORE.csv ...]
+        [--begin 600] [--noise 0.2] [--seeds 3] [--stages 3] [--verdicts 200]
+
+Three members start from the bare MiniLM weights, each with its own random classifier, and learn the
+first texts of the first set, as the paper's specialists know their task (`--begin 0`: they do not).
+Both ways go on from there and get the same verdicts: stages of the first set, then of the others.
+The paper's recipe (arXiv 2506.16393) fine-tunes every weight on each stage's verdicts alone, 3
+epochs at 2e-5, and serves what comes out; ours is the product's stage with its gate. Both are asked
+about the same test texts of all sets after each stage, and answer by their members' mean vote.
+`--noise` replaces that share of the verdicts by another label; test texts keep theirs. Ends with
+one JSON line: means over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from benchmarks.continual.stream import LabelledSet, Stream, Unusable, read, stream
+from benchmarks.continual.ways import Ours, Paper, Way, members
+from specialists.committee import Committee
+from specialists.value_rule import first_probabilities
+from training.params import FineTuneParams
+
+MEMBERS = 3
+WAYS = ("paper", "ours")
+Accuracies = Mapping[str, float]  # by set
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run both ways over the same streams and print; 2 when the files cannot serve."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="FILE", help="CSV of the first stages")
+    add("--then", type=Path, required=True, nargs="+", metavar="FILE", help="CSVs that follow")
+    add("--noise", type=float, default=0.0, help="share of verdicts that get another label (0..1)")
+    add("--begin", type=int, default=600, help="texts of the first set that members learn before")
+    add("--seeds", type=int, default=3, help="streams and classifiers to average over")
+    add("--stages", type=int, default=3, help="of each set")
+    add("--verdicts", type=int, default=200, help="of each stage")
+    add("--tests", type=int, default=400, help="test texts of each set, at most")
+    add("--ways", nargs="+", choices=WAYS, default=WAYS, help="which to run")
+    options = parser.parse_args(arguments)
+    runs: dict[str, list[list[Accuracies]]] = {name: [] for name in options.ways}
+    try:
+        sets = [read(file, options.tests) for file in (options.data, *options.then)]
+        for seed in range(options.seeds):
+            drawn = stream(
+                sets, options.begin, options.stages, options.verdicts, options.noise, seed
+            )
+            for name, curve in run(drawn, seed, options.ways).items():
+                runs[name].append(curve)
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps({**summary(runs, sets, options.stages), "noise": options.noise}))
+    return 0
+
+
+def run(drawn: Stream, seed: int, names: Sequence[str]) -> dict[str, list[Accuracies]]:
+    """The accuracy on every set after each stage, by way."""
+    curves: dict[str, list[Accuracies]] = {}
+    with tempfile.TemporaryDirectory(prefix="aa-continual-") as aside:
+        refs = members(Path(aside), drawn, MEMBERS, seed)
+        for name in names:
+            root = Path(aside) / name
+            way: Way = (
+                Paper(refs, drawn.labels, root, seed)
+                if name == "paper"
+                else Ours(refs, drawn.labels, root, FineTuneParams(seed=seed))
+            )
+            curves[name] = []
+            first = accuracies(way.committee(), drawn.sets)
+            print(f"seed {seed}  {name:<5}  {_told(first)}  before the first stage")
+            for number, (of, verdicts) in enumerate(drawn.stages, start=1):
+                became = way.learn(verdicts)
+                found = accuracies(way.committee(), drawn.sets)
+                curves[name].append(found)
+                print(f"seed {seed}  {name:<5}  {_told(found)}  stage {number} of {of}: {became}")
+    return curves
+
+
+def _told(found: Accuracies) -> str:
+    return "  ".join(f"{value:.3f}" for value in found.values())
+
+
+def accuracies(committee: Committee, sets: Sequence[LabelledSet]) -> Accuracies:
+    """The share of each set's test texts that the mean vote gets right."""
+    names = committee.labels.names
+    found = {}
+    for one in sets:
+        chances = first_probabilities(committee.observe([row.text for row in one.test]))
+        answers = [names[column] for column in chances.argmax(axis=1)]
+        found[one.name] = fmean(a == row.label for a, row in zip(answers, one.test, strict=True))
+    return found
+
+
+def summary(
+    runs: Mapping[str, Sequence[Sequence[Accuracies]]], sets: Sequence[LabelledSet], stages: int
+) -> dict[str, object]:
+    """Means over seeds, with the spread (standard deviation) of each."""
+    first, last = sets[0].name, sets[-1].name
+    found: dict[str, object] = {}
+    for name, curves in runs.items():
+        values = {
+            f"{name}_final_first": [curve[-1][first] for curve in curves],
+            f"{name}_final_second": [curve[-1][last] for curve in curves],
+            f"{name}_forgetting_points": [
+                100 * (curve[stages - 1][first] - curve[-1][first]) for curve in curves
+            ],
+        }
+        for key, each in values.items():
+            found[key] = round(fmean(each), 4)
+            found[f"{key}_sd"] = round(stdev(each), 4) if len(each) > 1 else None
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
