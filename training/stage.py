@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 from specialists.registry import GENERATED_PREFIX
@@ -23,6 +24,7 @@ from training.fine_tune import FineTuneParams
 from training.judgement import Judgement, Trial, judge
 from training.model_store import CommitteeManifest, ModelStore
 from training.plan import Plan, plan
+from training.slice import HeldOut
 
 HUMAN_GATE_MIN = 5  # fewer held-out answers of people say less than the LLM's many
 
@@ -35,7 +37,8 @@ class StageInput:
 
     `manifest` is the served committee; `fresh` are the pool's effective verdicts by control,
     `earlier` all effective verdicts of earlier stages; `done` maps "control/member" to a checkpoint
-    that a killed run of this stage finished. On several `devices` members train at once.
+    that a killed run of this stage finished; `held_out` is the slice when it began. On several
+    `devices` members train at once.
     """
 
     manifest: CommitteeManifest
@@ -45,6 +48,7 @@ class StageInput:
     seed: int
     done: Mapping[str, str] = field(default_factory=dict)
     devices: Sequence[str] = ()
+    held_out: HeldOut = HeldOut()
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def _plans(given: StageInput) -> dict[str, Plan]:
             given.fresh.get(control, ()),
             given.earlier.get(control, ()),
             f"{given.seed}:{control}",
+            partial(given.held_out.holds, control),
         )
         for control, committee in given.manifest.controls.items()
     }
