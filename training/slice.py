@@ -36,7 +36,7 @@ class HeldOut:
 
     def holds(self, control: str, text: str) -> bool:
         """Whether a text is kept for measuring under a control and never trained on."""
-        return held_out(text) or _member(control, text) in self.more
+        return held_out(text) or member(control, text) in self.more
 
 
 class Slice:
@@ -64,8 +64,8 @@ class Slice:
         `fresh` verdicts were learned in no promoted stage, `earlier` ones may have been.
         """
         given = set(map(str, self._redis.smembers(self._given)))
-        given |= {_member(v.control, v.text) for v in earlier}  # by stages that did not mark it
-        return _lacks(self.held_out(), [*fresh, *earlier], given)
+        given |= {member(v.control, v.text) for v in earlier}  # by stages that did not mark it
+        return lacking(self.held_out(), [*fresh, *earlier], given)
 
     def hold(self, members: Collection[str], via: Pipeline) -> None:
         """Hold out what `lacks` found."""
@@ -75,38 +75,36 @@ class Slice:
     def give(self, verdicts: Iterable[Verdict], via: Pipeline) -> None:
         """Mark what a stage is given to train on, before it trains: it is not held out any more."""
         held = self.held_out()
-        members = {
-            _member(v.control, v.text) for v in verdicts if not held.holds(v.control, v.text)
-        }
+        members = {member(v.control, v.text) for v in verdicts if not held.holds(v.control, v.text)}
         if members:
             via.sadd(self._given, *members)
 
 
-def _lacks(held: HeldOut, verdicts: Iterable[Verdict], given: Collection[str]) -> set[str]:
+def lacking(held: HeldOut, verdicts: Iterable[Verdict], given: Collection[str]) -> set[str]:
     """The members that are missing in each label's fifth, rare labels first.
 
     Same arguments in any order, same members.
     """
     people = sorted((v for v in verdicts if v.source == "human"), key=lambda v: (v.at, v.task_id))
-    latest = {_member(v.control, v.text): v for v in people}
-    lacking = Counter[tuple[str, str]]()  # by control and label
+    latest = {member(v.control, v.text): v for v in people}
+    needs = Counter[tuple[str, str]]()  # by control and label
     free: dict[str, list[tuple[str, str]]] = {}
     seen = Counter(label for v in latest.values() for label in _labels(v))
     for label, count in seen.items():
-        lacking[label] = count // ONE_IN
-    for member, verdict in sorted(latest.items()):
+        needs[label] = count // ONE_IN
+    for text, verdict in sorted(latest.items()):
         if held.holds(verdict.control, verdict.text):
-            lacking.subtract(_labels(verdict))
-        elif member not in given:
-            free[member] = _labels(verdict)
+            needs.subtract(_labels(verdict))
+        elif text not in given:
+            free[text] = _labels(verdict)
     found: set[str] = set()
     for label in sorted(seen, key=lambda one: (seen[one], one)):
-        for member, labels in free.items():
-            if lacking[label] <= 0:
+        for text, labels in free.items():
+            if needs[label] <= 0:
                 break
-            if label in labels and member not in found:
-                found.add(member)
-                lacking.subtract(labels)
+            if label in labels and text not in found:
+                found.add(text)
+                needs.subtract(labels)
     return found
 
 
@@ -115,6 +113,6 @@ def _labels(verdict: Verdict) -> list[tuple[str, str]]:
     return [(verdict.control, label) for label in verdict.labels]
 
 
-def _member(control: str, text: str) -> str:
+def member(control: str, text: str) -> str:
     """A text under a control; sorts by the text's hash."""
     return f"{fingerprint(text)}:{control}"

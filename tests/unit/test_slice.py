@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from verdicts import texts, verdict
 
 from specialists.types import Verdict
-from training.slice import ONE_IN, HeldOut, _lacks, _member
+from training.slice import ONE_IN, HeldOut, lacking, member
 
 
 def rows(label: str, held: int, others: int, control: str = "sentiment") -> list[Verdict]:
@@ -27,25 +27,25 @@ def counts(held: HeldOut, verdicts: list[Verdict]) -> Counter[str]:
 @pytest.mark.parametrize(("answers", "held"), [(4, 0), (5, 1), (9, 1), (25, 5)])
 def test_a_label_that_the_hash_left_out_gets_its_fifth(answers: int, held: int) -> None:
     verdicts = [*rows("rare", 0, answers), *rows("common", 20, 80)]
-    found = HeldOut(frozenset(_lacks(HeldOut(), verdicts, ())))
+    found = HeldOut(frozenset(lacking(HeldOut(), verdicts, ())))
     assert counts(found, verdicts) == Counter(common=20, rare=held)
 
 
 def test_only_texts_that_no_stage_was_given_are_taken() -> None:
     verdicts = rows("rare", 0, 25)
-    given_ = {_member(v.control, v.text) for v in verdicts[:23]}
-    found = _lacks(HeldOut(), verdicts, given_)
-    assert found == {_member(v.control, v.text) for v in verdicts[23:]}
+    given_ = {member(v.control, v.text) for v in verdicts[:23]}
+    found = lacking(HeldOut(), verdicts, given_)
+    assert found == {member(v.control, v.text) for v in verdicts[23:]}
 
 
 def test_the_llm_s_verdicts_neither_count_nor_are_taken() -> None:
     llm = [verdict(text, "rare", "llm") for text in texts(False, 50, "rare")]
-    assert _lacks(HeldOut(), llm, ()) == set()
+    assert lacking(HeldOut(), llm, ()) == set()
 
 
 def test_each_control_has_its_own() -> None:
     one, two = rows("rare", 0, 5, "mood"), rows("rare", 0, 5, "topic")
-    found = HeldOut(frozenset(_lacks(HeldOut(), [*one, *two], ())))
+    found = HeldOut(frozenset(lacking(HeldOut(), [*one, *two], ())))
     assert len(found.more) == 2
     (text,) = (v.text for v in one if found.holds("mood", v.text))
     assert found.holds("mood", f"  {text.upper()} ")
@@ -72,14 +72,14 @@ VERDICTS = st.lists(
 def test_a_rerun_chooses_the_same_and_a_later_stage_only_adds(
     first: list[Verdict], more: list[Verdict]
 ) -> None:
-    chosen = _lacks(HeldOut(), first, ())
-    assert chosen == _lacks(HeldOut(), first[::-1], ())
+    chosen = lacking(HeldOut(), first, ())
+    assert chosen == lacking(HeldOut(), first[::-1], ())
     held = HeldOut(frozenset(chosen))
-    assert _lacks(held, first, ()) == set(), "filled once, nothing lacks"
-    given_ = {_member(v.control, v.text) for v in first} - chosen
-    later = _lacks(held, [*first, *more], given_)
+    assert lacking(held, first, ()) == set(), "filled once, nothing lacks"
+    given_ = {member(v.control, v.text) for v in first} - chosen
+    later = lacking(held, [*first, *more], given_)
     assert not later & (chosen | given_)
-    latest = {_member(v.control, v.text): v for v in sorted(first, key=lambda v: (v.at, v.task_id))
+    latest = {member(v.control, v.text): v for v in sorted(first, key=lambda v: (v.at, v.task_id))
               if v.source == "human"}  # fmt: skip
     people = list(latest.values())
     answers = Counter(label for v in people for label in v.labels)
