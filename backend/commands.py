@@ -176,11 +176,15 @@ def rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
     project = wiring.projects.get(arguments.project)
     if project is None:
         return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
-    tag = wiring.promotions(project.id).rollback(
-        arguments.to, wiring.redis, wiring.settings.keep_tags
-    )
+    promotions, keep = wiring.promotions(project.id), wiring.settings.keep_tags
+    tag = promotions.target(arguments.to, keep)
+    wiring.store.check(tag)
+    promotions.rollback(tag, wiring.redis, keep)
     show_tag(wiring, project, tag)
     say(f"Project {project.id} serves {tag} again; annotators see it from the next task on.")
+    desk = wiring.projects.desk(project.id)
+    if desk.stage().get("running") or desk.candidate():
+        say("The stage under way went on from another tag: its verdicts wait for the next one.")
     return 0
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from backend.audit import is_audit
 from specialists.types import LabelSet, Verdict
-from training.gate import held_out, text_key
+from training.gate import text_key
+from training.slice import HeldOut
 
 if TYPE_CHECKING:
     from meta_controller.language_model import Example
@@ -40,7 +41,12 @@ class Examples:
     """Chooses among what people said under one control."""
 
     def __init__(
-        self, project_id: int, labels: LabelSet, answers: Iterable[Verdict], audit_share: float
+        self,
+        project_id: int,
+        labels: LabelSet,
+        answers: Iterable[Verdict],
+        audit_share: float,
+        held_out: HeldOut,
     ) -> None:
         """`answers` are people's, one a task (`people_said`)."""
         newest = sorted(answers, key=lambda one: -one.at)
@@ -49,7 +55,7 @@ class Examples:
             for one in newest
             if one.labels
             and set(one.labels) <= set(labels.names)
-            and not held_out(one.text)
+            and not held_out.holds(one.control, one.text)
             and not is_audit(project_id, one.task_id, audit_share)
         )
         known = list(islice(usable, MOST))

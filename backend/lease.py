@@ -95,11 +95,11 @@ class Lease:
         if self._redis.get(self.key(self._name)) != self.token:
             raise LeaseLost(f"{self._name}: the lease was lost; its next holder goes on.")
 
-    def transaction(self, write: Callable[[Pipeline], Any]) -> None:
+    def transaction(self, write: Callable[[Pipeline], Any], *read: str) -> None:
         """Run `write` in MULTI/EXEC, only while the lease is ours.
 
-        `write` queues commands on the pipeline and may be called again when a renewal of the lease
-        came between (WATCH sees it as a change).
+        `write` queues commands on the pipeline. It is called again when a key that it `read`
+        changed before they ran, or the lease was renewed (WATCH sees that as a change).
 
         Raises:
             LeaseLost: The token in Redis is not ours any more; nothing was written.
@@ -108,7 +108,7 @@ class Lease:
         with self._redis.pipeline() as pipe:
             while True:
                 try:
-                    pipe.watch(key)  # type: ignore[no-untyped-call]
+                    pipe.watch(key, *read)  # type: ignore[no-untyped-call]
                     if pipe.get(key) != self.token:
                         raise LeaseLost(f"{self._name}: the lease was lost before a write.")
                     pipe.multi()

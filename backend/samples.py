@@ -73,7 +73,8 @@ def take(wiring: Wiring, project_id: int, control: Control, tag: str) -> Sample:
         and _labels(verdict)[0] in control.labels.names
         and not is_audit(project_id, verdict.task_id, share)
     ]
-    honest = _enough([verdict for verdict in every if is_honest(verdict, since)])
+    held_out = wiring.slice(project_id).held_out()
+    honest = _enough([verdict for verdict in every if is_honest(verdict, since, held_out)])
     known = honest or _enough(every)
     if not known:
         found = project_texts(wiring, project_id, control)[:SAMPLE]

@@ -31,6 +31,7 @@ from backend.votes import Votes
 from training.model_store import ModelStore
 from training.pool import Pool
 from training.promotions import Promotions
+from training.slice import Slice
 
 if TYPE_CHECKING:
     from meta_controller.batches import Batches
@@ -166,6 +167,10 @@ class Wiring:
     def pool(self, project_id: int) -> Pool:
         """The verdicts of a project."""
         return Pool(self.redis, project_id)
+
+    def slice(self, project_id: int) -> Slice:
+        """The texts of a project that measure its stages."""
+        return Slice(self.redis, project_id)
 
     def selections(self, project_id: int) -> Selections:
         """What is measured of candidates, and the tables of what was chosen."""

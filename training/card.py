@@ -20,12 +20,12 @@ class Card:
     """One entry of a project's promotion history.
 
     `before` and `after` are accuracies (0..1) on `held_out` verdicts, None when unmeasured;
-    `p_value` and `labels` as in `judgement.Judgement`. `samples` counts what was trained on by
-    source (human, llm, replay), `learned` by label, and `dropped` the verdicts that no longer fit
-    the project's labels; `method` and `parameters` say how it was trained, `checkpoints` has what
-    came of it by "control/member", named by the checksum of its content. `hard_share` (0..1) is of
-    the tasks predicted when it was promoted, `llm_usd` and `llm_calls` what the project had taken
-    until then; None where nobody counted. `at` is seconds since the epoch.
+    `p_value`, `margin` and `labels` as in `judgement.Judgement`. `samples` counts what was trained
+    on by source (human, llm, replay), `learned` by label, and `dropped` the verdicts that no longer
+    fit the project's labels; `method` and `parameters` say how it was trained, `checkpoints` has
+    what came of it by "control/member", named by the checksum of its content. `hard_share` (0..1)
+    is of the tasks predicted when it was promoted, `llm_usd` and `llm_calls` what the project had
+    taken until then; None where nobody counted. `at` is seconds since the epoch.
     """
 
     tag: str
@@ -43,6 +43,7 @@ class Card:
     method: str = ""
     at: float = 0.0
     p_value: float | None = None
+    margin: float | None = None
     labels: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     learned: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -78,6 +79,8 @@ def _page(card: Card) -> Iterator[str]:
         yield from (f"| {name} | {n} | {was} | {now} |" for name, (n, was, now) in _rows(card))
     if card.p_value is not None:
         yield f"\nChance of as many losses if nothing had changed: {card.p_value}.\n"
+    if card.margin is not None:
+        yield f"Truly worse than the one before by at most {card.margin:.1%}, in 95 of 100 cases.\n"
     if card.samples:
         yield "| trained on | texts |\n|---|---|"
         yield from (f"| {name} | {count} |" for name, count in card.samples.items())

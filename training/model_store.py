@@ -158,6 +158,11 @@ class ModelStore:
             raise damaged(path, "its content does not hash to its tag")
         return CommitteeManifest.from_json(json.loads(raw))
 
+    def check(self, tag: str) -> None:
+        """Raise CheckpointDamaged unless a committee and all its checkpoints are whole."""
+        for name in sorted(self.committee(tag).checkpoints):
+            self.open(name)
+
     def folders(self, manifest: CommitteeManifest, control: str) -> dict[str, Path]:
         """The verified checkpoint folder of each member of a control, by the member's name.
 

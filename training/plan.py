@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 
@@ -38,8 +38,14 @@ class Plan:
         return [_example(verdict) for verdict in self.held_out]
 
 
-def plan(labels: LabelSet, fresh: Sequence[Verdict], earlier: Sequence[Verdict], seed: str) -> Plan:
-    """Sort one control's verdicts into examples and held-out ones.
+def plan(
+    labels: LabelSet,
+    fresh: Sequence[Verdict],
+    earlier: Sequence[Verdict],
+    seed: str,
+    held_out: Callable[[str], bool] = gate.held_out,
+) -> Plan:
+    """Sort one control's verdicts into examples and those whose texts are `held_out`.
 
     Trains on every fresh text that is not held out and on a class-balanced replay sample of the
     earlier ones: at most three times as many as the fresh, or 50 where that is more. Same
@@ -50,7 +56,7 @@ def plan(labels: LabelSet, fresh: Sequence[Verdict], earlier: Sequence[Verdict],
     fresh_keys = {gate.text_key(v.text) for v in fitting_fresh}
     held, train, pool = [], [], []
     for key, verdict in _one_per_text(fitting):
-        if gate.held_out(verdict.text):
+        if held_out(verdict.text):
             held.append(verdict)
         elif key in fresh_keys:
             train.append(verdict)

@@ -78,7 +78,7 @@ class Promotions:
         """
 
         def queue(pipe: Pipeline) -> str:
-            tag = self._target(to, keep_tags)
+            tag = self.target(to, keep_tags)
             old = next(card for card in self._served_cards() if card.tag == tag)
             reason = f"Rolled back from {self.served()} to {tag}."
             card = replace(old, decision="rollback", reason=reason, at=self._clock())
@@ -87,12 +87,8 @@ class Promotions:
 
         return self._in_one_go(queue, via)
 
-    def _served_cards(self) -> list[Card]:
-        """The cards that changed the served tag, newest first."""
-        return [card for card in self.history() if card.decision != "refused"]
-
-    def _target(self, to: str | None, keep_tags: int) -> str:
-        """The tag a rollback goes to."""
+    def target(self, to: str | None, keep_tags: int) -> str:
+        """The tag that a rollback goes to; raises TagNotKept."""
         choices = self.kept(keep_tags)[1:]
         tag = to or self._before_served()
         if tag is None or tag not in choices:
@@ -100,6 +96,10 @@ class Promotions:
             found = f"choose one of: {', '.join(choices)}" if choices else "no older tag is kept"
             raise TagNotKept(f"{asked} (served: {self.served()}); {found}.")
         return tag
+
+    def _served_cards(self) -> list[Card]:
+        """The cards that changed the served tag, newest first."""
+        return [card for card in self.history() if card.decision != "refused"]
 
     def _before_served(self) -> str | None:
         """The tag served before this one, so that two rollbacks go two steps back.

@@ -74,12 +74,14 @@ class Asking:
     @cached_property
     def _examples(self) -> dict[str, Examples]:
         verdicts = self._wiring.pool(self._project.id).verdicts()
+        held_out = self._wiring.slice(self._project.id).held_out()
         return {
             name: Examples(
                 self._project.id,
                 control.labels,
                 people_said(verdicts, name).values(),
                 self._wiring.settings.audit_share,
+                held_out,
             )
             for name, control in self._controls.items()
         }

@@ -19,10 +19,10 @@ from backend.jobs.stored import Stored, unpack
 from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.card import Card
-from training.gate import held_out
 from training.pool import resolve
 from training.refit import Known
 from training.reliability import Answers
+from training.slice import HeldOut
 
 
 def asked_key(project_id: int) -> str:
@@ -48,6 +48,7 @@ def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
     people = people_said(here, name)
     asked = _asked(wiring, project_id, name)
     since = trained_at(wiring, project_id, stored.tag)
+    held_out = wiring.slice(project_id).held_out()
     rows = []
     for row in stored.rows({*llm, *people, *asked}):
         # What was said of another text than the one that was observed is no answer to it.
@@ -57,7 +58,7 @@ def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
         if asked.get(row.task_id) != row.text_hash and row.task_id not in llm:
             asked.pop(row.task_id, None)
         said = [v for v in (llm.get(row.task_id), people.get(row.task_id)) if v]
-        if (said or row.task_id in asked) and all(is_honest(v, since) for v in said):
+        if (said or row.task_id in asked) and all(is_honest(v, since, held_out) for v in said):
             rows.append(row)
     if not rows:
         return None
@@ -96,9 +97,9 @@ def _asked(wiring: Wiring, project_id: int, control: str) -> dict[int, bytes]:
     return found
 
 
-def is_honest(verdict: Verdict, trained_at: float) -> bool:
+def is_honest(verdict: Verdict, trained_at: float, held_out: HeldOut) -> bool:
     """Whether the committee cannot have been trained on this verdict."""
-    return verdict.at > trained_at or held_out(verdict.text)
+    return verdict.at > trained_at or held_out.holds(verdict.control, verdict.text)
 
 
 def trained_at(wiring: Wiring, project_id: int, tag: str) -> float:

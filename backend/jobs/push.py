@@ -43,8 +43,8 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     candidate = wiring.projects.desk(project_id).candidate()
     if candidate is None:
         return f"{imported} predictions imported."
-    promote(wiring, project, candidate, lease)
-    return f"{imported} predictions imported; {candidate['tag']} promoted."
+    done = "promoted" if promote(wiring, project, candidate, lease) else "dropped"
+    return f"{imported} predictions imported; {candidate['tag']} {done}."
 
 
 def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
@@ -113,9 +113,33 @@ def settle_push_mode(wiring: Wiring, project: Project, tag: str) -> None:
     wiring.projects.update(project.id, empty=False)
 
 
-def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: Lease) -> None:
-    """Predict the unlabelled tasks under the candidate's tag, then serve it everywhere at once."""
-    tag, desk, pool = candidate["tag"], wiring.projects.desk(project.id), wiring.pool(project.id)
+class _Overtaken(Exception):
+    """Another committee is served than the one that the candidate goes on from."""
+
+
+def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: Lease) -> bool:
+    """Predict the unlabelled tasks under the candidate's tag, then serve it everywhere at once.
+
+    One that goes on from a tag that is not served any more is dropped, so that a rollback stays.
+    Returns whether it is served now.
+    """
+    card = Card(**candidate["card"])
+    try:
+        _promote(wiring, project, card, int(candidate["up_to"]), lease)
+    except _Overtaken:
+        _drop(wiring, project.id, card, lease)
+        return False
+    return True
+
+
+def _promote(wiring: Wiring, project: Project, card: Card, up_to: int, lease: Lease) -> None:
+    tag, desk, promotions = (
+        card.tag,
+        wiring.projects.desk(project.id),
+        wiring.promotions(project.id),
+    )
+    if promotions.served() != card.parent:
+        raise _Overtaken
     prepare(wiring, project, tag)  # a stage's was prepared to be judged, a selection's was not
     _learn_rule(wiring, project, tag, lease)
     labeled: list[Labeled] = []
@@ -126,22 +150,42 @@ def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: 
         ids = [int(task["id"]) for task in chosen]
         for batch in import_predictions(wiring, project, tag, ids, lease):
             labeled.extend(batch)
-    card = _counted(wiring, project, Card(**candidate["card"]), labeled)
+    card = _counted(wiring, project, card, labeled)
     wiring.store.save_card(card)
 
     def switch(pipe: Any) -> None:
-        wiring.promotions(project.id).promote(tag, card, pipe)
-        pool.done(candidate["up_to"], pipe)
+        if promotions.served() != card.parent:  # rolled back while its predictions were made
+            raise _Overtaken
+        promotions.promote(tag, card, pipe)
+        wiring.pool(project.id).done(up_to, pipe)
         desk.withdraw(pipe)
-        desk.set_stage(pipe, promoted_at=card.at, attempted=candidate["up_to"])
+        desk.set_stage(pipe, promoted_at=card.at, attempted=up_to)
 
-    lease.transaction(switch)
+    lease.transaction(switch, promotions.tag_key)
     note(desk, labeled)
     show_tag(wiring, project, tag)
     _tidy(wiring, project.id)
     logger.info("project %d: %s is served now", project.id, tag)
     if wiring.settings.has_llm:
         wiring.queues.wake("review", project.id)
+
+
+def _drop(wiring: Wiring, project_id: int, card: Card, lease: Lease) -> None:
+    """Record that a candidate is not served; what it learned waits for the next stage."""
+    promotions = wiring.promotions(project_id)
+    reason = (
+        f"Not promoted: {promotions.served()} is served since, and it goes on from {card.parent}. "
+        "Its verdicts wait for the next stage."
+    )
+    dropped = replace(card, decision="refused", reason=reason)
+    wiring.store.save_card(dropped)
+
+    def write(pipe: Any) -> None:
+        promotions.refuse(dropped, pipe)
+        wiring.projects.desk(project_id).withdraw(pipe)
+
+    lease.transaction(write)
+    wiring.journal.error("promotion", f"{card.tag}: {reason}", project_id)
 
 
 def _counted(wiring: Wiring, project: Project, card: Card, labeled: Sequence[Labeled]) -> Card:

@@ -51,7 +51,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)
     up_to = int(state["up_to"])
-    given = _given(wiring, project_id, tag, state)
+    given = _given(wiring, project_id, tag, state, lease)
     probe = _probe(wiring, project_id)
     alone = fine_tune if len(given.devices) == 1 else own_process.fine_tune
     train_one = partial(alone, converted=wiring.settings.models / "converted")
@@ -94,18 +94,21 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     return card.reason
 
 
-def _given(wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any]) -> StageInput:
+def _given(
+    wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any], lease: Lease
+) -> StageInput:
     """What a stage works on: the verdicts up to a number, and how to learn from them."""
     from training.params import FineTuneParams, Method
     from training.stage import StageInput
 
     up_to, devices = int(state["up_to"]), train_devices(wiring.settings.device)
-    waiting = wiring.pool(project_id).waiting_places(up_to)
-    fresh, earlier = _split(_learnable(wiring, project_id, tag), waiting)
+    fresh, earlier = _verdicts(wiring, project_id, tag, up_to)
+    measures = wiring.slice(project_id)
+    lease.transaction(lambda pipe: measures.give([*fresh, *earlier], pipe))
     return StageInput(
         manifest=wiring.committees.manifest(tag),
-        fresh=fresh,
-        earlier=earlier,
+        fresh=_by_control(fresh),
+        earlier=_by_control(earlier),
         params=FineTuneParams(
             method=cast(Method, wiring.settings.fine_tune),
             epochs=wiring.settings.stage_epochs,
@@ -114,6 +117,7 @@ def _given(wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any]) 
         seed=up_to,
         done=state["done"],
         devices=devices,
+        held_out=measures.held_out(),
     )
 
 
@@ -161,13 +165,20 @@ def _probe(wiring: Wiring, project_id: int) -> defaultdict[str, list[str]]:
 def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str, Any]:
     """The state of this stage: a killed run's if it worked on the same committee, else a new one.
 
-    `up_to` fixes which verdicts the stage learns, so that a rerun does the same.
+    `up_to` fixes which verdicts the stage learns, so that a rerun does the same; what measures it
+    is fixed with it.
     """
-    desk = wiring.projects.desk(project_id)
+    desk, measures = wiring.projects.desk(project_id), wiring.slice(project_id)
     state: dict[str, Any] = json.loads(desk.stage().get("running") or "{}")
     if state.get("tag") != tag:
         state = {"tag": tag, "up_to": wiring.pool(project_id).sequence(), "done": {}}
-        lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
+        lacking = measures.lacks(*_verdicts(wiring, project_id, tag, state["up_to"]))
+
+        def begin(pipe: Any) -> None:
+            measures.hold(lacking, pipe)
+            desk.set_stage(pipe, running=json.dumps(state))
+
+        lease.transaction(begin)
     return state
 
 
@@ -175,12 +186,20 @@ def _end(desk: Any, pipe: Any, up_to: int) -> None:
     desk.set_stage(pipe, running="", progress="", now=0, cancel=0, attempted=up_to)
 
 
-def _split(
-    effective: Mapping[Place, Verdict], waiting: set[Place]
-) -> tuple[dict[str, list[Verdict]], dict[str, list[Verdict]]]:
-    """Verdicts by control: those that wait, and the earlier ones."""
-    fresh: defaultdict[str, list[Verdict]] = defaultdict(list)
-    earlier: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for place, verdict in sorted(effective.items()):
-        (fresh if place in waiting else earlier)[place[1]].append(verdict)
-    return dict(fresh), dict(earlier)
+def _verdicts(
+    wiring: Wiring, project_id: int, tag: str, up_to: int
+) -> tuple[list[Verdict], list[Verdict]]:
+    """What a stage may learn from: the verdicts that wait up to a number, and the earlier ones."""
+    waiting = wiring.pool(project_id).waiting_places(up_to)
+    fresh: list[Verdict] = []
+    earlier: list[Verdict] = []
+    for place, verdict in sorted(_learnable(wiring, project_id, tag).items()):
+        (fresh if place in waiting else earlier).append(verdict)
+    return fresh, earlier
+
+
+def _by_control(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    found: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        found[verdict.control].append(verdict)
+    return dict(found)

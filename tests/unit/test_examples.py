@@ -8,7 +8,9 @@ from backend.audit import is_audit
 from backend.examples import Examples
 from specialists.types import Label, LabelSet, Verdict
 from training.gate import held_out
+from training.slice import HeldOut
 
+HELD_OUT = HeldOut()
 MOOD = LabelSet((Label("positive"), Label("negative")))
 
 
@@ -18,7 +20,8 @@ def said(task: int, text: str, *labels: str, **more: Any) -> Verdict:
 
 
 def chosen(text: str, count: int, *verdicts: Verdict, share: float = 0.0) -> list[str]:
-    return [one.text for one in Examples(7, MOOD, verdicts, share).near(text, count)]
+    found = Examples(7, MOOD, verdicts, share, HELD_OUT).near(text, count)
+    return [one.text for one in found]
 
 
 SOUP = said(1, "the soup was cold today", "negative")

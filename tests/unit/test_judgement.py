@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.card import HeldOutSource
-from training.judgement import ALPHA, Judgement, Trial, judge
+from training.judgement import ALPHA, Judgement, Trial, judge, margin
 
 ANSWERS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8)
 
@@ -122,3 +122,50 @@ def test_a_harmless_stage_is_refused_for_its_parts_no_more_often_than_said() -> 
             parts += not found.passed
     assert passed > 100
     assert parts / (passed + parts) <= 3 * ALPHA
+
+
+# Few of people's verdicts, and the LLM's beside them
+
+
+def test_beside_few_of_people_s_verdicts_the_llm_s_must_not_speak_against_it() -> None:
+    people = trials("good", kept=9, gained=1)
+    against = judge(people, "human", trials("good", kept=80, lost=6, gained=2))
+    assert not against.passed
+    assert "the LLM's count too: with them 92 of 98 right, 95 before" in against.reason
+    assert (against.n, against.before, against.after) == (10, 0.9, 1.0), "people's figures"
+    assert judge(people, "human", trials("good", kept=80, lost=2, gained=2)).passed
+
+
+def test_no_llm_makes_pass_what_people_refuse() -> None:
+    people = trials("good", kept=8, lost=2)
+    assert not judge(people, "human", trials("good", kept=0, gained=100)).passed
+
+
+# How far to trust it
+
+
+@pytest.mark.parametrize(("n", "points"), [(100, 5), (300, 3)])
+def test_the_margin_is_as_the_module_says_where_a_tenth_changed(n: int, points: int) -> None:
+    changed = n // 20
+    found = margin(trials("good", n - 2 * changed, lost=changed, gained=changed))
+    assert round(100 * found) == points
+
+
+def test_the_margin_is_that_of_the_formula() -> None:
+    """Agresti and Min: 100 trials, 7 lost and 3 gained, half a trial more of each kind."""
+    gain, n = (3.5 - 7.5) / 102, 102
+    error = ((7.5 + 3.5 - n * gain**2) ** 0.5) / n
+    found = margin(trials("good", 90, lost=7, gained=3))
+    assert found == pytest.approx(1.6449 * error - gain, abs=1e-4)
+    assert judge(trials("good", 90, lost=7, gained=3), "human").margin == round(found, 4)
+    assert margin(trials("good", 50, gained=50)) == 0.0
+
+
+def test_a_stage_that_is_truly_worse_by_the_margin_passes_in_5_percent_at_most() -> None:
+    """A stage that loses 7.5 % of 100 and gains 2.5 %: 5 points worse, as the margin there."""
+    dice, passed = random.Random(3), 0
+    for _ in range(400):
+        rolls = [dice.random() for _ in range(100)]
+        lost, gained = sum(roll < 0.075 for roll in rolls), sum(roll > 0.975 for roll in rolls)
+        passed += judge(trials("good", 100 - lost - gained, lost, gained), "human").passed
+    assert passed / 400 <= ALPHA + 0.02

@@ -26,6 +26,7 @@ from training.gate import held_out
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 from training.params import FineTuneParams
 from training.plan import plan
+from training.slice import HeldOut, member
 from training.stage import Evaluate, StageInput, StageResult, run_stage
 
 PARAMS = FineTuneParams(seed=1)
@@ -342,6 +343,45 @@ def test_people_judge_where_they_are_enough_then_the_llm_then_nobody(
     card = world.run(fresh).card
     assert (card.held_out_source, card.held_out) == (source, count)
     assert (card.before is None) == (count == 0)
+    words = {
+        "human": "with them 0 of 14 right, 0 before",
+        "llm": f"of people there are {people} held-out ones, 5 are needed",
+        "none": "Promoted unmeasured: no held-out verdicts.",
+    }
+    assert words[source] in card.reason
+
+
+@pytest.mark.parametrize(("people", "decision"), [(49, "refused"), (50, "promoted")])
+def test_with_many_of_people_s_verdicts_the_llm_is_not_heard(
+    world: World, people: int, decision: str
+) -> None:
+    """People answered what the LLM gets wrong by habit."""
+    fresh = [verdict(text, "bad") for text in texts(False, 3)]
+    fresh += [verdict(text, "bad", "human") for text in texts(True, people, "person")]
+    fresh += [verdict(text, "good", "llm") for text in texts(True, 90, "model")]
+    fresh += [verdict(text, "bad") for text in texts(False, 3, "model")]
+    fresh += [verdict(text, "bad") for text in texts(False, 3, "person")]
+    card = world.run(fresh).card
+    assert (card.decision, card.held_out_source) == (decision, "human")
+
+
+def test_what_the_slice_holds_out_beside_the_hash_measures_and_is_not_trained_on(
+    world: World,
+) -> None:
+    taken, *others = texts(False, 8)
+    given = StageInput(
+        manifest(),
+        by_control([verdict(text, "bad") for text in [taken, *others]]),
+        {},
+        PARAMS,
+        seed=1,
+        held_out=HeldOut(frozenset({member("sentiment", taken)})),
+    )
+    plan_ = plan(LABELS, given.fresh["sentiment"], (), "", lambda text: text == taken)
+    assert [v.text for v in plan_.held_out] == [taken]
+    assert {e.text for e in plan_.examples} == set(others)
+    told = run_stage(given, world.store, learn, world.evaluate, lambda *_: None, lambda *_: None)
+    assert told.card.samples["human"] == 7
 
 
 def test_controls_are_judged_together(world: World) -> None:
