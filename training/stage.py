@@ -19,6 +19,7 @@ from specialists.registry import GENERATED_PREFIX
 from specialists.types import Decision, Verdict, VerdictSource
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
+from training.curriculum import Curriculum
 from training.errors import NothingToTrain, TrainingError
 from training.judgement import Judgement, Trial, judge
 from training.model_store import CommitteeManifest, ModelStore
@@ -32,6 +33,8 @@ HUMAN_ENOUGH = 50
 points and end worse in 29 % of the projects, with 100 of an LLM that is right in 85 % it is 9
 points and 6 % (benchmarks/gate.py). With more, people alone decide against an LLM's habits."""
 
+_SOURCES = ("human", "llm", "replay", "agreed")
+
 Evaluate = Callable[[CommitteeManifest, str, Sequence[str]], Sequence[Decision]]
 
 
@@ -42,7 +45,7 @@ class StageInput:
     `manifest` is the served committee; `fresh` are the pool's effective verdicts by control,
     `earlier` all effective verdicts of earlier stages; `done` maps "control/member" to a checkpoint
     that a killed run of this stage finished; `held_out` is the slice when it began. On several
-    `devices` members train at once.
+    `devices` members train at once. `texts` are others of the project by control, verified or not.
     """
 
     manifest: CommitteeManifest
@@ -53,6 +56,8 @@ class StageInput:
     done: Mapping[str, str] = field(default_factory=dict)
     devices: Sequence[str] = ()
     held_out: HeldOut = HeldOut()
+    curriculum: Curriculum = Curriculum()
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def run_stage(
     learns, and SpecialistUnavailable when none of the members can be loaded.
     """
     started = time.monotonic()
-    plans = _plans(given)
+    plans = _plans(given, evaluate)
     members = _members(given.manifest, plans)
     if not members:
         raise NothingToTrain("No member can be trained: there is none, or all are generated code.")
@@ -101,7 +106,7 @@ def run_stage(
         after=judgement.after,
         held_out=judgement.n,
         held_out_source=source,
-        samples={by: sum(p.samples[by] for p in trained) for by in ("human", "llm", "replay")},
+        samples={by: sum(p.samples[by] for p in trained) for by in _SOURCES},
         dropped=_dropped(given, plans),
         duration_s=round(time.monotonic() - started, 3),
         method=given.params.method,
@@ -132,7 +137,7 @@ def _parameters(given: StageInput) -> dict[str, float]:
     }
 
 
-def _plans(given: StageInput) -> dict[str, Plan]:
+def _plans(given: StageInput, evaluate: Evaluate) -> dict[str, Plan]:
     """The plan of each control; raises NothingToTrain when none has an example."""
     plans = {
         control: plan(
@@ -141,6 +146,8 @@ def _plans(given: StageInput) -> dict[str, Plan]:
             given.earlier.get(control, ()),
             f"{given.seed}:{control}",
             partial(given.held_out.holds, control),
+            given.curriculum,
+            _opinions(given, control, evaluate),
         )
         for control, committee in given.manifest.controls.items()
     }
@@ -151,6 +158,17 @@ def _plans(given: StageInput) -> dict[str, Plan]:
             f"{_dropped(given, plans)} do not fit the project's labels. Wait for more verdicts."
         )
     return plans
+
+
+def _opinions(given: StageInput, control: str, evaluate: Evaluate) -> dict[str, Decision]:
+    """What the served committee says of the texts that the curriculum wants to know it of."""
+    verified = [*given.fresh.get(control, ()), *given.earlier.get(control, ())]
+    texts = [v.text for v in verified] if given.curriculum.focus else []
+    if given.curriculum.agreed:
+        texts += given.texts.get(control, ())
+    texts = list(dict.fromkeys(text for text in texts if text.strip()))
+    decisions = evaluate(given.manifest, control, texts) if texts else ()
+    return dict(zip(texts, decisions, strict=True))
 
 
 def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:

@@ -20,6 +20,7 @@ from verdicts import LABELS, by_control, texts, verdict
 from specialists.errors import SpecialistUnavailable
 from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
 from training.course import FineTune
+from training.curriculum import Curriculum
 from training.errors import NothingToTrain, TrainingError
 from training.fine_tune import Example
 from training.gate import held_out
@@ -210,6 +211,33 @@ def test_a_later_stage_goes_on_from_the_served_checkpoint(world: World) -> None:
     assert second.manifest.parent == first.tag
 
 
+def test_the_served_committee_is_asked_about_texts_where_the_curriculum_wants_to_know(
+    world: World,
+) -> None:
+    fresh, others = texts(False, 3), texts(False, 5, "other")
+    asked: list[tuple[str, Sequence[str]]] = []
+
+    def evaluate(of: CommitteeManifest, control: str, about: Sequence[str]) -> list[Decision]:
+        asked.append((of.tag, about))
+        return world.evaluate(of, control, about)
+
+    served = manifest()
+    given = StageInput(
+        served,
+        by_control([verdict(text, "bad") for text in fresh]),
+        {},
+        PARAMS,
+        1,
+        curriculum=Curriculum(agreed=1.0),
+        texts={"sentiment": others},
+    )
+    result = run_stage(
+        given, world.store, learn, evaluate, lambda *_: None, world.finished.__setitem__
+    )
+    assert asked == [(served.tag, others)]
+    assert result.card.samples["agreed"] == 3
+
+
 def test_a_control_with_nothing_to_train_keeps_its_members(world: World) -> None:
     served = manifest("sentiment", "topic")
     fresh = [verdict(text, "bad") for text in texts(False, 3)]
@@ -235,7 +263,7 @@ def test_verdicts_that_no_longer_fit_are_dropped_and_counted(world: World) -> No
     fresh += [verdict("any", control="removed")]
     result = world.run(fresh)
     assert result.card.dropped == 3
-    assert result.card.samples == {"human": 0, "llm": 3, "replay": 0}
+    assert result.card.samples == {"human": 0, "llm": 3, "replay": 0, "agreed": 0}
 
 
 def test_a_killed_stage_goes_on_from_its_finished_members(world: World) -> None:
