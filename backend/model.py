@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import redis
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend import agreement
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
 from backend.jobs.backlog import QUIET_S, people_key
@@ -204,23 +205,25 @@ def record_answers(
 ) -> None:
     """Put people's answers into the pool; their samples are not hard any more."""
     pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
+    new = []
     for answer in answers:
         for control in controls:
             labels, text = answer.choices.get(control.name), text_of(control, answer.data)
             if labels and text:
-                pool.add(
-                    Verdict(
-                        task_id=answer.task_id,
-                        control=control.name,
-                        text=text,
-                        labels=labels,
-                        source="human",
-                        author=str(answer.completed_by),
-                        at=answer.updated_at or time.time(),
-                        annotation_id=answer.annotation_id,
-                    )
+                verdict = Verdict(
+                    task_id=answer.task_id,
+                    control=control.name,
+                    text=text,
+                    labels=labels,
+                    source="human",
+                    author=str(answer.completed_by),
+                    at=answer.updated_at or time.time(),
+                    annotation_id=answer.annotation_id,
                 )
+                if pool.add(verdict):
+                    new.append(verdict)
                 desk.settle_hard([f"{answer.task_id}:{control.name}"])
+    agreement.note(wiring, project_id, new)
 
 
 def project_number(value: object) -> int:

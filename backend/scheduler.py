@@ -12,6 +12,7 @@ import threading
 
 import redis
 
+from backend import agreement
 from backend.allowance import allowance
 from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
 from backend.lease import Lease, LeaseHeld, LeaseLost
@@ -49,6 +50,7 @@ class Scheduler:
         """Wake workers for what is due now; returns (job, project) of each job enqueued."""
         woken = []
         for project_id in self._wiring.projects.ids():
+            agreement.look(self._wiring, project_id)
             for job in self._due(project_id):
                 if self._wiring.queues.wake(job, project_id):
                     woken.append((job, project_id))

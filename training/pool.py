@@ -10,8 +10,10 @@ take the caller's pipeline.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -20,6 +22,28 @@ from redis.client import Pipeline
 from specialists.types import Verdict, VerdictSource
 
 Place = tuple[int, str]  # (task id, control name)
+
+QUIET_S = 5.0
+"""So long nothing new comes when a burst is over: longer than people and hooks take in a row."""
+BURST_S = 60.0
+"""Longest wait for a burst to end: whoever answers without a pause gets a stage as well."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """When verdicts that wait came, in seconds since the epoch; 0.0 where none did.
+
+    `burst` is when the newest one's burst began: one after the other, none QUIET_S later.
+    """
+
+    first: float = 0.0
+    burst: float = 0.0
+    newest: float = 0.0
+
+    def in_burst(self, now: float) -> bool:
+        """Whether more may come in a moment."""
+        return now - self.newest < QUIET_S and now - self.burst < BURST_S
+
 
 # A verdict that says what is stored already does not wait again: hooks and reconcile repeat.
 _ADD = """
@@ -30,7 +54,15 @@ if old then
   local was, is = cjson.decode(old), cjson.decode(ARGV[2])
   if cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then return 0 end
 end
-if ARGV[6] == '1' then redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3]) end
+if ARGV[6] == '1' then
+  redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3])
+  local newest = redis.call('HGET', KEYS[5], 'newest')
+  if not newest or ARGV[7] - newest >= tonumber(ARGV[8]) then
+    redis.call('HSET', KEYS[5], 'burst', ARGV[7])
+  end
+  redis.call('HSETNX', KEYS[5], 'first', ARGV[7])
+  redis.call('HSET', KEYS[5], 'newest', ARGV[7])
+end
 return 1
 """
 
@@ -79,26 +111,40 @@ class Pool:
     def _annotations(self) -> str:
         return f"{self._prefix}:annotations"
 
-    def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> None:
+    @property
+    def _arrivals(self) -> str:
+        return f"{self._prefix}:arrivals"
+
+    def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> bool:
         """Store a verdict; it waits for the next stage unless it repeats a stored one.
 
-        One that `waits` not is stored only: nothing new is to be learned from it.
+        One that `waits` not is stored only: nothing new is to be learned from it. Returns whether
+        it was new, unknown (false) when it is written by the caller's pipeline.
         """
         annotation = "" if verdict.annotation_id is None else str(verdict.annotation_id)
-        (via if via is not None else self._redis).eval(
+        new: Any = (via if via is not None else self._redis).eval(
             _ADD,
-            4,
+            5,
             self._verdicts,
             self._waiting,
             self._sequence,
             self._annotations,
+            self._arrivals,
             _field(verdict),
             json.dumps(verdict.to_json()),
             _member((verdict.task_id, verdict.control)),
             annotation,
             verdict.control,
             int(waits),
+            repr(time.time()),
+            repr(QUIET_S),
         )
+        return via is None and bool(new)
+
+    def arrivals(self) -> Arrivals:
+        """When verdicts came that wait, or did until a stage."""
+        found: Any = self._redis.hgetall(self._arrivals)
+        return Arrivals(**{str(name): float(at) for name, at in found.items()})
 
     def revise(self, verdicts: Iterable[Verdict], via: Pipeline) -> None:
         """Replace the labels and chances of stored LLM verdicts; they do not wait again for that.
