@@ -15,6 +15,7 @@ import redis
 from backend import agreement
 from backend.allowance import allowance
 from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
+from backend.label_changes import LabelChanges
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.shards import prelabels
 from backend.triggers import is_due
@@ -66,6 +67,7 @@ class Scheduler:
             "review": self._can_review(project_id, waiting),
             "push": bool(pushes),
             "train": is_due(wiring, project_id),
+            "labels": LabelChanges(wiring.redis, project_id).wait(),
             "reconcile": wiring.has_label_studio and reconcile.is_due(wiring, project_id),
         }
         return [
