@@ -121,6 +121,18 @@ def _projects(add: Add) -> None:
     )
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one = add(
+        "labels",
+        commands.labels,
+        "Show a project's labels and the verdicts set aside after they changed; rename a label.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument(
+        "--rename",
+        type=_renaming,
+        metavar="OLD=NEW",
+        help="a label that is gone is called NEW now: what says OLD follows",
+    )
+    one = add(
         "status", commands.status, "Show projects, tags, pool, queues, workers, spend and errors."
     )
     one.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -185,6 +197,13 @@ def _llm(add: Add) -> None:
     one = add("ledger", commands.ledger, "Show what the LLM took and cost, by project and model.")
     one.add_argument("--project", type=_positive, metavar="ID", help="one project only")
     one.add_argument("--csv", action="store_true", help="print a line for each project and model")
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise argparse.ArgumentTypeError(f"{text!r} is no renaming; give OLD=NEW")
+    return old, new
 
 
 def _positive(text: str) -> int:

@@ -15,9 +15,11 @@ from typing import Any
 
 from backend.errors import BadRequest
 from backend.label_config import Control, parse
+from training.label_names import LabelNames
 
 _ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
 _UNKNOWN_PERSON = 0
+_AS_THEY_ARE = LabelNames()
 
 Row = Mapping[str, Any]
 
@@ -28,7 +30,8 @@ class HumanAnswer:
 
     `completed_by` is the person's user id, 0 when Label Studio no longer knows it; `updated_at`
     is seconds since the epoch; `choices` maps a control's name to the labels chosen under it;
-    `data` is the task's data, empty when the hook did not carry it.
+    `unfit` has what was chosen and cannot be now, as the label config has changed; `data` is the
+    task's data, empty when the hook did not carry it.
     """
 
     annotation_id: int
@@ -38,6 +41,7 @@ class HumanAnswer:
     ground_truth: bool
     choices: Mapping[str, tuple[str, ...]]
     data: Mapping[str, Any] = field(repr=False)
+    unfit: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ class Hook:
     deleted_tasks: tuple[int, ...] = ()
 
 
-def read_hook(body: Row) -> Hook:
+def read_hook(body: Row, names: LabelNames = _AS_THEY_ARE) -> Hook:
     """Read a webhook body; an action that does not concern us gives a Hook with nothing in it.
+
+    `names` are those that labels and controls had before: annotations keep them.
 
     Raises BadRequest for a malformed body, LabelConfigError when annotations come from a project
     without a control that classifies text.
@@ -74,7 +80,7 @@ def read_hook(body: Row) -> Hook:
     project = body.get("project")
     hook = Hook(action, _project_id(body), _label_config(project))
     if action in _ANNOTATED:
-        reading = _read(_annotated_tasks(body), parse(hook.label_config))
+        reading = _read(_annotated_tasks(body), parse(hook.label_config), names)
         return _with(hook, answers=reading.answers, retracted=reading.retracted)
     if action == "ANNOTATIONS_DELETED":
         return _with(hook, retracted=dict.fromkeys(_ids(body, "annotations"), "deleted"))
@@ -85,9 +91,9 @@ def read_hook(body: Row) -> Hook:
     return hook
 
 
-def answers_of(task: Row, controls: Sequence[Control]) -> Reading:
+def answers_of(task: Row, controls: Sequence[Control], names: LabelNames = _AS_THEY_ARE) -> Reading:
     """Sort the annotations of one task row as the API lists it; same rules, same errors."""
-    return _read([(task, row) for row in _rows(task, "annotations")], controls)
+    return _read([(task, row) for row in _rows(task, "annotations")], controls, names)
 
 
 def _with(hook: Hook, **found: Any) -> Hook:
@@ -105,17 +111,19 @@ def _annotated_tasks(body: Row) -> list[tuple[Row, Row]]:
     return pairs
 
 
-def _read(pairs: Iterable[tuple[Row, Row]], controls: Sequence[Control]) -> Reading:
+def _read(
+    pairs: Iterable[tuple[Row, Row]], controls: Sequence[Control], names: LabelNames
+) -> Reading:
     """Sort (task, annotation) pairs."""
     answers, retracted = [], {}
     for task, annotation in pairs:
         annotation_id = _int(annotation, "id", "annotation.id")
-        choices = _choices(annotation, controls)
+        choices = _choices(annotation, controls, names)
         reason = _not_an_answer(annotation, choices)
         if reason:
             retracted[annotation_id] = reason
         else:
-            answers.append(_answer(annotation_id, task, annotation, choices))
+            answers.append(_answer(annotation_id, task, annotation, choices, controls))
     return Reading(tuple(answers), retracted)
 
 
@@ -125,7 +133,7 @@ def _not_an_answer(annotation: Row, choices: Mapping[str, tuple[str, ...]]) -> s
         return "skipped"
     if _made_by_machine(annotation):
         return "made from a prediction in bulk"
-    return "" if choices else "no known label chosen"
+    return "" if choices else "no label chosen"
 
 
 def _made_by_machine(annotation: Row) -> bool:
@@ -139,44 +147,58 @@ def _made_by_machine(annotation: Row) -> bool:
     return annotation.get("parent_prediction") is not None and not seen and not edited
 
 
-def _choices(annotation: Row, controls: Sequence[Control]) -> dict[str, tuple[str, ...]]:
-    """Read the labels chosen under each control, leaving out controls with unknown labels.
+def _choices(
+    annotation: Row, controls: Sequence[Control], names: LabelNames
+) -> dict[str, tuple[str, ...]]:
+    """Read the labels chosen under each control, in the names of now.
 
     Other regions, the rationale's among them, are not answers.
     """
     chosen = {}
     for control in controls:
-        labels = _labels(annotation, control)
-        known = set(labels) <= set(control.labels.names)
-        if labels and known and (control.labels.multiple or len(labels) == 1):
-            chosen[control.name] = labels
+        said = names.now(control.name, _said(annotation, control, names), control.labels)
+        if said:
+            chosen[control.name] = said
     return chosen
 
 
-def _labels(annotation: Row, control: Control) -> tuple[str, ...]:
+def _said(annotation: Row, control: Control, names: LabelNames) -> tuple[str, ...]:
     """Collect the labels under one control, each once; what is no text reads as an unknown one."""
     found: dict[str, None] = {}
     for region in _rows(annotation, "result"):
-        if region.get("from_name") == control.name and region.get("type") == "choices":
+        name = str(region.get("from_name"))
+        if control.name in (name, names.control(name)) and region.get("type") == "choices":
             value = region.get("value")
             labels = value.get("choices") if isinstance(value, Mapping) else None
             found.update(dict.fromkeys(map(str, labels if isinstance(labels, list) else ())))
     return tuple(found)
 
 
+def _fits(said: tuple[str, ...], control: Control) -> bool:
+    """Whether an answer can be given under the control as it is now."""
+    known = set(said) <= set(control.labels.names)
+    return known and (control.labels.multiple or len(said) == 1)
+
+
 def _answer(
-    annotation_id: int, task: Row, annotation: Row, choices: Mapping[str, tuple[str, ...]]
+    annotation_id: int,
+    task: Row,
+    annotation: Row,
+    choices: Mapping[str, tuple[str, ...]],
+    controls: Sequence[Control],
 ) -> HumanAnswer:
     """Build the answer of one annotation."""
     data = task.get("data")
+    fit = {c.name for c in controls if c.name in choices and _fits(choices[c.name], c)}
     return HumanAnswer(
         annotation_id=annotation_id,
         task_id=_int(task, "id", "task.id"),
         completed_by=_person(annotation.get("completed_by")),
         updated_at=_epoch_s(annotation),
         ground_truth=bool(annotation.get("ground_truth")),
-        choices=choices,
+        choices={name: said for name, said in choices.items() if name in fit},
         data=data if isinstance(data, Mapping) else {},
+        unfit={name: said for name, said in choices.items() if name not in fit},
     )
 
 

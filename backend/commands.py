@@ -98,6 +98,21 @@ def prelabel(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return prelabel(wiring, arguments.project, say, ProgressBar(sys.stdout))
 
 
+def labels(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, labels
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(arguments.project)
+    if project is None or not project.label_config:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    if arguments.rename:
+        old, new = arguments.rename
+        labels.rename(wiring, project, old, new, say)
+    else:
+        labels.show(wiring, project, say)
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from redis.client import Pipeline
 
 from backend.errors import BackendError
 from backend.journal import Journal
+from backend.label_changes import LabelChanges
 from backend.label_config import Control
 from backend.loaded import LoadedCommittees
 from backend.rules import Rules
@@ -25,8 +28,12 @@ from backend.settings import Settings
 from specialists import registry
 from specialists.runtime import AUTO, candidates
 from specialists.types import Decision, LabelSet, SpecialistRef
+from specialists.value_rule import RuleState
 from training.card import Card
 from training.errors import CheckpointDamaged
+from training.label_change import Change, alike, compare, migrate
+from training.label_change import rule as migrated_rule
+from training.label_names import LabelNames
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 from training.promotions import Promotions
 
@@ -75,42 +82,101 @@ class Committees:
     def ensure(self, project_id: int, controls: tuple[Control, ...]) -> str:
         """The served tag of a project; gives it a first committee when it has none.
 
-        A changed label config (other controls or labels) gets a committee for its labels at once;
-        members of controls that did not change keep what they learned.
+        A changed label config (other controls or labels) is answered for at once: members keep
+        what they learned, under the labels that there are now (training/label_change.py). Workers
+        hear of it and settle the pool.
         """
         promotions = self._promotions(project_id)
         tag = promotions.served()
         wanted = {control.name: control.labels for control in controls}
         served = self._manifest(tag) if tag else None
-        if tag and served and {n: c.labels for n, c in served.controls.items()} == wanted:
+        if served is None or tag is None:
+            return self._serve_first(project_id, wanted, tag)
+        now = self.under(served, wanted)
+        if now is served:
             return tag
-        manifest = self._manifest_for(project_id, wanted, tag, served)
-        new = self._store.save_committee(manifest)
-        reason = "the label config changed" if served else "first committee of this project"
+        changes = compare({name: c.labels for name, c in served.controls.items()}, wanted)
+        return self.change(project_id, replace(now, parent=tag), changes)
+
+    def under(
+        self, manifest: CommitteeManifest, wanted: Mapping[str, LabelSet]
+    ) -> CommitteeManifest:
+        """A manifest's committees under the labels that are wanted; itself when it has them."""
+        controls = migrate(manifest.controls, wanted, self._first)
+        return (
+            manifest if alike(controls, manifest.controls) else replace(manifest, controls=controls)
+        )
+
+    def change(
+        self, project_id: int, manifest: CommitteeManifest, changes: Mapping[str, Change]
+    ) -> str:
+        """Serve the committees of changed labels instead of `manifest.parent`; returns their tag.
+
+        Does nothing when another tag is served meanwhile: whoever asks next looks again.
+        """
+        promotions, tag = self._promotions(project_id), manifest.parent
+        new, log = self._store.save_committee(manifest), LabelChanges(self._redis, project_id)
+        reason = "the label config changed"
         card = Card(new, tag, manifest.stage, "initial", reason, at=time.time())
-        promotions.promote(new, card, self._redis)
+        rules = self._migrated_rules(project_id, manifest, changes)
+
+        def write(pipe: Pipeline) -> None:
+            names = log.names()
+            still = promotions.served() == tag
+            pipe.multi()
+            if still:
+                promotions.promote(new, card, pipe)
+                log.record(names.changed(changes.values()), changes.values(), pipe)
+                for control, state in rules.items():
+                    self._rules.save(project_id, control, new, state, pipe)
+
+        self._redis.transaction(write, promotions.tag_key, promotions.history_key, log.names_key)
+        logger.info("project %d: serves %s (%s)", project_id, new, reason)
+        return promotions.served() or new
+
+    def label_names(self, project_id: int) -> LabelNames:
+        """The names that a project's labels and controls had before."""
+        return LabelChanges(self._redis, project_id).names()
+
+    def _migrated_rules(
+        self, project_id: int, manifest: CommitteeManifest, changes: Mapping[str, Change]
+    ) -> dict[str, RuleState]:
+        """What the rules learned, by control, where no label is new."""
+        found: dict[str, RuleState] = {}
+        if manifest.parent is None:
+            return found
+        before = self._store.committee(manifest.parent).controls
+        for name, change in changes.items():
+            if change.before and not change.added:
+                state = self._rules.state(project_id, change.before, manifest.parent)
+                names = before[change.before].labels.names
+                if state and len(state.confusion) == len(names):
+                    now = manifest.controls[name].labels.names
+                    found[name] = migrated_rule(state, names, change, now)
+        return found
+
+    def _serve_first(
+        self, project_id: int, wanted: Mapping[str, LabelSet], damaged: str | None
+    ) -> str:
+        manifest = self._first_manifest(project_id, wanted, damaged)
+        new, reason = self._store.save_committee(manifest), "first committee of this project"
+        card = Card(new, damaged, manifest.stage, "initial", reason, at=time.time())
+        self._promotions(project_id).promote(new, card, self._redis)
         logger.info("project %d: serves %s (%s)", project_id, new, reason)
         return new
 
     def first_tag(self, project_id: int, controls: tuple[Control, ...]) -> str:
         """The tag of a project's first committee; needs no Redis."""
         wanted = {control.name: control.labels for control in controls}
-        return self._store.save_committee(self._manifest_for(project_id, wanted, None, None))
+        return self._store.save_committee(self._first_manifest(project_id, wanted, None))
 
-    def _manifest_for(
-        self,
-        project_id: int,
-        wanted: Mapping[str, LabelSet],
-        parent: str | None,
-        served: CommitteeManifest | None,
+    def _first_manifest(
+        self, project_id: int, wanted: Mapping[str, LabelSet], parent: str | None
     ) -> CommitteeManifest:
-        known = served.controls if served else {}
-        controls = {name: self._first(labels, known.get(name)) for name, labels in wanted.items()}
-        return CommitteeManifest(project_id, served.stage if served else 0, parent, controls)
+        controls = {name: self._first(labels) for name, labels in wanted.items()}
+        return CommitteeManifest(project_id, 0, parent, controls)
 
-    def _first(self, labels: LabelSet, before: ControlCommittee | None) -> ControlCommittee:
-        if before and before.labels == labels:
-            return before
+    def _first(self, labels: LabelSet) -> ControlCommittee:
         sources = self._settings.specialists
         # Labels of the Hub's models are matched when they are loaded: no network here.
         members = (

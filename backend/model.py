@@ -18,9 +18,11 @@ from typing import Any, ClassVar
 import redis
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend import agreement
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
 from backend.jobs.backlog import QUIET_S, people_key
+from backend.label_changes import adopt
 from backend.label_config import Control, parse, text_of
 from backend.labeling import Labeled, note
 from backend.settings import Settings
@@ -170,9 +172,12 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             BadRequest: The payload is not one of Label Studio's.
             redis.RedisError: Redis is gone; reconcile reads the annotations again later.
         """
-        hook = read_hook({**data, "action": event})
         wiring = self._wiring
+        hook = read_hook({**data, "action": event}, wiring.committees.label_names(self._project))
         desk, pool = wiring.projects.desk(self._project), wiring.pool(self._project)
+        told = hook.label_config
+        if told and told != self._config and adopt(wiring, self._project, told):
+            self.controls = controls_of(told)
         record_answers(wiring, self._project, self.controls, hook.answers)
         for annotation_id in hook.retracted:
             pool.retract(annotation_id)
@@ -187,8 +192,6 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
         wiring = self._wiring
         if hook.action == "START_TRAINING":
             wiring.projects.desk(self._project).set_stage(now=1)
-        if hook.action == "PROJECT_UPDATED" and hook.label_config:
-            wiring.projects.update(self._project, label_config=hook.label_config)
         if hook.created_tasks and wiring.has_label_studio:
             wiring.queues.wake("push", self._project)
         if is_due(wiring, self._project):
@@ -202,25 +205,35 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
 def record_answers(
     wiring: Wiring, project_id: int, controls: Sequence[Control], answers: Sequence[HumanAnswer]
 ) -> None:
-    """Put people's answers into the pool; their samples are not hard any more."""
+    """Put people's answers into the pool; their samples are not hard any more.
+
+    Answers that the label config allows no longer are set aside there.
+    """
     pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
+    new = []
     for answer in answers:
         for control in controls:
-            labels, text = answer.choices.get(control.name), text_of(control, answer.data)
-            if labels and text:
-                pool.add(
-                    Verdict(
-                        task_id=answer.task_id,
-                        control=control.name,
-                        text=text,
-                        labels=labels,
-                        source="human",
-                        author=str(answer.completed_by),
-                        at=answer.updated_at or time.time(),
-                        annotation_id=answer.annotation_id,
-                    )
-                )
-                desk.settle_hard([f"{answer.task_id}:{control.name}"])
+            text = text_of(control, answer.data)
+            labels = answer.choices.get(control.name) or answer.unfit.get(control.name)
+            if not labels or not text:
+                continue
+            verdict = Verdict(
+                task_id=answer.task_id,
+                control=control.name,
+                text=text,
+                labels=labels,
+                source="human",
+                author=str(answer.completed_by),
+                at=answer.updated_at or time.time(),
+                annotation_id=answer.annotation_id,
+            )
+            if control.name in answer.unfit:
+                pool.set_aside(verdict)
+                continue
+            if pool.add(verdict):
+                new.append(verdict)
+            desk.settle_hard([f"{answer.task_id}:{control.name}"])
+    agreement.note(wiring, project_id, new)
 
 
 def project_number(value: object) -> int:

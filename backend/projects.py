@@ -238,7 +238,7 @@ class Desk:
         via.delete(self._candidate)
 
     def stage(self) -> dict[str, str]:
-        """State of the stage: attempted (sequence), now, done, progress, promoted_at."""
+        """State of the stage: attempted (sequence), ended_at, now, progress, promoted_at, drift."""
         return {str(k): str(v) for k, v in self._redis.hgetall(self._stage).items()}
 
     def set_stage(self, via: Pipeline | None = None, **values: Any) -> None:

@@ -20,6 +20,7 @@ from rq.serializers import JSONSerializer
 QUEUES = {
     "review": "review",
     "reconcile": "review",
+    "labels": "review",
     "push": "push",
     "shard": "push",
     "prepare": "push",

@@ -12,8 +12,10 @@ import threading
 
 import redis
 
+from backend import agreement
 from backend.allowance import allowance
 from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
+from backend.label_changes import LabelChanges
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.shards import prelabels
 from backend.triggers import is_due
@@ -49,6 +51,7 @@ class Scheduler:
         """Wake workers for what is due now; returns (job, project) of each job enqueued."""
         woken = []
         for project_id in self._wiring.projects.ids():
+            agreement.look(self._wiring, project_id)
             for job in self._due(project_id):
                 if self._wiring.queues.wake(job, project_id):
                     woken.append((job, project_id))
@@ -64,6 +67,7 @@ class Scheduler:
             "review": self._can_review(project_id, waiting),
             "push": bool(pushes),
             "train": is_due(wiring, project_id),
+            "labels": LabelChanges(wiring.redis, project_id).wait(),
             "reconcile": wiring.has_label_studio and reconcile.is_due(wiring, project_id),
         }
         return [

@@ -148,6 +148,10 @@ class Settings:
         0.02, "Share of tasks that people answer unaided, to measure the error (0..0.5)."
     )
     stage_size: int = _setting(50, "Verdicts in the pool that start a stage (2..100000).")
+    stage_every: float = _setting(
+        86400.0,
+        "Seconds after a stage that start the next one with fewer verdicts, 10 at least; 0: never.",
+    )
     promote_every: float = _setting(
         600.0, "Least seconds between promotions: each re-predicts all unlabelled tasks."
     )
@@ -261,6 +265,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "target_error": (0.001, 0.5),
     "audit_share": (0, 0.5),
     "stage_size": (2, 100_000),
+    "stage_every": (0, 365 * 86400),
     "promote_every": (0, 30 * 86400),
     "keep_tags": (2, 50),
     "stage_epochs": (1, 50),

@@ -56,6 +56,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
             **pool.counts(),
         },
         "stage": stage.get("progress", ""),
+        "drift": stage.get("drift", ""),
         **_money(wiring, project_id),
         "asking": _asking(wiring, project),
         "batched": BatchStore(wiring.redis, project_id).size(),
@@ -142,6 +143,8 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         lines.append(f"  asking pauses for some minutes: {project['paused']}")
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
     lines += [f"  left to people: {n} x {why}" for why, n in project["left_to_people"].items()]
+    if project["drift"]:
+        lines.append(f"  a stage starts early: {project['drift']}")
     if project["stage"]:
         lines.append(f"  stage running: {project['stage']}")
     if project["last_card"]:

@@ -1,4 +1,8 @@
-"""What starts a stage of training."""
+"""What starts a stage of training: its size, time, a drift, or somebody who asks.
+
+Every trigger needs verdicts that no stage has tried yet (`attempted`), so none fires twice for the
+same ones, whatever became of the stage.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,42 @@ import time
 
 from backend.wiring import Wiring
 
+LEAST = 10
+"""New verdicts below which time and drift start no stage: a fifth is held out for the gate, and of
+fewer none may be (0.8 ** 10 = 11 %)."""
 
-def is_due(wiring: Wiring, project_id: int) -> bool:
-    """Whether a stage should start: enough new verdicts (STAGE_SIZE), or somebody asked.
+
+def trigger(wiring: Wiring, project_id: int) -> str:
+    """Why a stage should start now: `asked`, `size`, `drift` or `time`; empty when none should.
 
     Promotions re-predict all unlabelled tasks, so stages wait until PROMOTE_EVERY has passed since
-    the last one; "train now" does not wait. A candidate is promoted first.
+    the last one, and until a burst of verdicts is over; "train now" waits for neither. A candidate
+    is promoted first.
     """
     desk = wiring.projects.desk(project_id)
     if desk.candidate():
-        return False
-    stage = desk.stage()
+        return ""
+    stage, now = desk.stage(), time.time()
     if stage.get("now") == "1":
-        return True
-    if time.time() - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
-        return False
-    new = wiring.pool(project_id).waiting(after=int(stage.get("attempted", 0)))
-    return new >= wiring.settings.stage_size
+        return "asked"
+    if now - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
+        return ""
+    pool = wiring.pool(project_id)
+    new = pool.waiting(after=int(stage.get("attempted", 0)))
+    if new < min(LEAST, wiring.settings.stage_size):
+        return ""
+    arrivals = pool.arrivals()
+    if arrivals.in_burst(now):
+        return ""
+    if new >= wiring.settings.stage_size:
+        return "size"
+    if stage.get("drift"):
+        return "drift"
+    every = wiring.settings.stage_every
+    last = float(stage.get("ended_at") or arrivals.first or now)
+    return "time" if every and now - last >= every else ""
+
+
+def is_due(wiring: Wiring, project_id: int) -> bool:
+    """Whether a stage should start now."""
+    return bool(trigger(wiring, project_id))

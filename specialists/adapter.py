@@ -34,6 +34,13 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
+def added(folder: Path) -> tuple[str, ...]:
+    """The labels for which a checkpoint has outputs that the published model does not have."""
+    path = folder / SUMMARY
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return tuple(summary.get("added", ()))
+
+
 def check_base(folder: Path, base_sha256: str) -> None:
     """Raise ValueError when the adapter was trained over other base weights than these."""
     trained_over = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["base_sha256"]

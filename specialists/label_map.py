@@ -55,15 +55,15 @@ def match(own: Sequence[str], wanted: LabelSet, model: str = "") -> dict[str, st
     """
     spoken = {label: _documented(label, model) for label in own}
     by_name = {name: name for name in wanted.names}
-    by_letters = _unambiguous((_letters(name), name) for name in wanted.names)
+    by_letters = _unambiguous((letters(name), name) for name in wanted.names)
     by_synonym = _unambiguous(
-        (_letters(word), label.name) for label in wanted.labels for word in label.synonyms
+        (letters(word), label.name) for label in wanted.labels for word in label.synonyms
     )
     meant, wished = _meanings(spoken.values()), _project_meanings(wanted)
     found = {
         label: by_name.get(word)
-        or by_letters.get(_letters(word))
-        or by_synonym.get(_letters(word))
+        or by_letters.get(letters(word))
+        or by_synonym.get(letters(word))
         or wished.get(meant.get(word, ""))
         for label, word in spoken.items()
     }
@@ -96,7 +96,7 @@ def _meanings(words: Iterable[str]) -> dict[str, str]:
     found = {}
     for word in words:
         for meaning, spellings in _MEANINGS.items():
-            if _letters(word) in spellings:
+            if letters(word) in spellings:
                 found[word] = meaning
     if "toxic" in found.values() and not _SENTIMENT_POLES & set(found.values()):
         # Toxicity models call their harmless class "neutral".
@@ -112,6 +112,6 @@ def _unambiguous(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {key: min(found) for key, found in names.items() if key and len(found) == 1}
 
 
-def _letters(text: str) -> str:
+def letters(text: str) -> str:
     """Reduce a label to its letters and digits, without case: `Not_Toxic` is `nottoxic`."""
     return re.sub(r"[\W_]+", "", text.casefold())

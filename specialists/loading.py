@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from specialists import adapter, weights
+from specialists import adapter, head, weights
 from specialists.encoder import open_tokenizer
 from specialists.errors import SpecialistUnavailable
 from specialists.projection import Projection
@@ -34,13 +34,15 @@ class Parts:
     """What a specialist is made of: a base folder and, perhaps, an adapter over it.
 
     `labels` are given where the base folder has no classifier of its own (the embedded base);
-    `published` is false when the base is a whole checkpoint of ours.
+    `added` are those for which the adapter has outputs beyond them. `published` is false when the
+    base is a whole checkpoint of ours.
     """
 
     base: Path
     adapter: Path | None = None
     labels: tuple[str, ...] | None = None
     published: bool = True
+    added: tuple[str, ...] = ()
 
 
 def own_labels(source: str) -> tuple[str, ...]:
@@ -72,11 +74,15 @@ def find_parts(source: str, folder: Path | None, converted: Path | None = None) 
         labels, shipped = embedded_labels(name), ADAPTERS / name
         if not adapter.is_adapter(folder or shipped):
             raise SpecialistUnavailable(source, f"{shipped.name} is not there", "install us again")
-        return Parts(weights.minilm(), folder or shipped, labels)
-    parts = Parts(weights.published(source, converted), folder)
+        return Parts(weights.minilm(), folder or shipped, labels, added=_added(folder))
+    parts = Parts(weights.published(source, converted), folder, added=_added(folder))
     if folder is not None:
         adapter.check_base(folder, weights.digest(parts.base))
     return parts
+
+
+def _added(folder: Path | None) -> tuple[str, ...]:
+    return adapter.added(folder) if folder else ()
 
 
 def open_model(parts: Parts, device: str = "cpu") -> tuple[Any, Any]:
@@ -94,9 +100,12 @@ def open_config(parts: Parts) -> Any:
     if parts.labels:
         named["id2label"] = dict(enumerate(parts.labels))
         named["label2id"] = {label: i for i, label in enumerate(parts.labels)}
-    return AutoConfig.from_pretrained(
+    config = AutoConfig.from_pretrained(
         parts.base, local_files_only=True, trust_remote_code=False, **named
     )
+    if parts.added:
+        head.name_outputs(config, (*head.own_labels(config), *parts.added))
+    return config
 
 
 def content(parts: Parts) -> str:
@@ -109,7 +118,14 @@ def content(parts: Parts) -> str:
 
 
 def open_base(parts: Parts) -> Any:
-    """Open the base model alone, in fp32 on the CPU; a missing classifier starts at random."""
+    """Open the base model alone, in fp32 on the CPU; outputs that it lacks start at random."""
+    model = _open_published(replace(parts, added=()))
+    if parts.added and not head.grow(model, parts.added):
+        raise ValueError(f"{parts.base.name} has no head that could have grown")
+    return model
+
+
+def _open_published(parts: Parts) -> Any:
     if parts.labels is None:
         return AutoModelForSequenceClassification.from_pretrained(
             parts.base,
@@ -134,7 +150,7 @@ def projection(config: Any, ref: SpecialistRef, labels: LabelSet) -> Projection:
     A reference without one was made without the model's config: its labels are matched here.
     Raises SpecialistUnavailable when none matches.
     """
-    own = [str(config.id2label[i]) for i in range(config.num_labels)]
+    own = head.own_labels(config)
     label_map = ref.label_map or member(ref.source, labels, own).label_map
     sigmoid = config.problem_type == "multi_label_classification"
     return Projection(own, label_map, labels, sigmoid=sigmoid)

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from specialists import head
 from specialists.encoder import Encoder, open_tokenizer
 from specialists.loading import Parts, find_parts, projection
 from specialists.projection import Projection
@@ -73,6 +75,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         model = open_trainable(parts, params.method).to(params.device)
+        added = _grow(model, ref, labels)
         tokenizer = open_tokenizer(parts.base)
         encoder = Encoder(tokenizer, model.config)
         project = projection(model.config, ref, labels)
@@ -87,6 +90,7 @@ def train(
         out,
         {
             "source": ref.source,
+            "added": [*parts.added, *added],
             "method": params.method,
             "examples": len(lessons),
             "epochs": params.epochs,
@@ -95,6 +99,13 @@ def train(
             "seed": params.seed,
         },
     )
+
+
+def _grow(model: Any, ref: SpecialistRef, labels: LabelSet) -> list[str]:
+    """Give the model the outputs that its map has and it lacks; returns them."""
+    own = head.own_labels(model.config)
+    missing = [o for o, name in ref.label_map.items() if o not in own and name in labels.names]
+    return missing if missing and head.grow(model, missing) else []
 
 
 def _lessons(

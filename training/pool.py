@@ -10,8 +10,10 @@ take the caller's pipeline.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -21,8 +23,31 @@ from specialists.types import Verdict, VerdictSource
 
 Place = tuple[int, str]  # (task id, control name)
 
+QUIET_S = 5.0
+"""So long nothing new comes when a burst is over: longer than people and hooks take in a row."""
+BURST_S = 60.0
+"""Longest wait for a burst to end: whoever answers without a pause gets a stage as well."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """When verdicts that wait came, in seconds since the epoch; 0.0 where none did.
+
+    `burst` is when the newest one's burst began: one after the other, none QUIET_S later.
+    """
+
+    first: float = 0.0
+    burst: float = 0.0
+    newest: float = 0.0
+
+    def in_burst(self, now: float) -> bool:
+        """Whether more may come in a moment."""
+        return now - self.newest < QUIET_S and now - self.burst < BURST_S
+
+
 # A verdict that says what is stored already does not wait again: hooks and reconcile repeat.
 _ADD = """
+redis.call('HDEL', KEYS[6], ARGV[1])
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[4] .. ':' .. ARGV[5], ARGV[1]) end
@@ -30,7 +55,15 @@ if old then
   local was, is = cjson.decode(old), cjson.decode(ARGV[2])
   if cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then return 0 end
 end
-if ARGV[6] == '1' then redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3]) end
+if ARGV[6] == '1' then
+  redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3])
+  local newest = redis.call('HGET', KEYS[5], 'newest')
+  if not newest or ARGV[7] - newest >= tonumber(ARGV[8]) then
+    redis.call('HSET', KEYS[5], 'burst', ARGV[7])
+  end
+  redis.call('HSETNX', KEYS[5], 'first', ARGV[7])
+  redis.call('HSET', KEYS[5], 'newest', ARGV[7])
+end
 return 1
 """
 
@@ -48,6 +81,25 @@ for i = 1, #ARGV, 2 do
     end
   end
 end
+"""
+
+# Of a verdict that is still what was read: it goes to another hash, or only has another name. What
+# comes back waits for the next stage again: members may have forgotten it.
+_MOVE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+if ARGV[7] ~= '' then
+  redis.call('HDEL', KEYS[3], ARGV[7])
+  redis.call('HSET', KEYS[3], ARGV[8], ARGV[3])
+end
+local number = redis.call('ZSCORE', KEYS[4], ARGV[5])
+if ARGV[9] == 'back' then
+  redis.call('ZADD', KEYS[4], redis.call('INCR', KEYS[5]), ARGV[6])
+elseif number and ARGV[5] ~= ARGV[6] then
+  redis.call('ZADD', KEYS[4], number, ARGV[6])
+end
+return 1
 """
 
 _STOP_WAITING = """
@@ -79,26 +131,45 @@ class Pool:
     def _annotations(self) -> str:
         return f"{self._prefix}:annotations"
 
-    def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> None:
+    @property
+    def _arrivals(self) -> str:
+        return f"{self._prefix}:arrivals"
+
+    @property
+    def _aside(self) -> str:
+        return f"{self._prefix}:aside"
+
+    def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> bool:
         """Store a verdict; it waits for the next stage unless it repeats a stored one.
 
-        One that `waits` not is stored only: nothing new is to be learned from it.
+        One that `waits` not is stored only: nothing new is to be learned from it. Returns whether
+        it was new, unknown (false) when it is written by the caller's pipeline.
         """
         annotation = "" if verdict.annotation_id is None else str(verdict.annotation_id)
-        (via if via is not None else self._redis).eval(
+        new: Any = (via if via is not None else self._redis).eval(
             _ADD,
-            4,
+            6,
             self._verdicts,
             self._waiting,
             self._sequence,
             self._annotations,
+            self._arrivals,
+            self._aside,
             _field(verdict),
             json.dumps(verdict.to_json()),
             _member((verdict.task_id, verdict.control)),
             annotation,
             verdict.control,
             int(waits),
+            repr(time.time()),
+            repr(QUIET_S),
         )
+        return via is None and bool(new)
+
+    def arrivals(self) -> Arrivals:
+        """When verdicts came that wait, or did until a stage."""
+        found: Any = self._redis.hgetall(self._arrivals)
+        return Arrivals(**{str(name): float(at) for name, at in found.items()})
 
     def revise(self, verdicts: Iterable[Verdict], via: Pipeline) -> None:
         """Replace the labels and chances of stored LLM verdicts; they do not wait again for that.
@@ -121,6 +192,7 @@ class Pool:
             raw = self._redis.hget(self._verdicts, field)
             with self._redis.pipeline() as pipe:
                 pipe.hdel(self._verdicts, field)
+                pipe.hdel(self._aside, field)
                 pipe.hdel(self._annotations, name)
                 pipe.execute()
             if raw:
@@ -138,6 +210,75 @@ class Pool:
             self._redis.zadd(self._waiting, {_member(place): number}, gt=True)
         else:
             self._redis.eval(_STOP_WAITING, 1, self._waiting, _member(place), str(newest))
+
+    # Verdicts set aside: their labels are none of the project's at the moment
+
+    def set_aside(self, verdict: Verdict) -> None:
+        """Keep a verdict that cannot be used now; it takes the place of what its author said."""
+        field, annotation = _field(verdict), f"{verdict.annotation_id}:{verdict.control}"
+        with self._redis.pipeline() as pipe:
+            pipe.hset(self._aside, field, json.dumps(verdict.to_json()))
+            if verdict.annotation_id is not None:
+                pipe.hset(self._annotations, annotation, field)
+            pipe.hdel(self._verdicts, field)
+            counted = pipe.execute()[-1]
+        if counted:
+            self._forget_or_wait((verdict.task_id, verdict.control))
+
+    def aside(self) -> list[Verdict]:
+        """All verdicts that are set aside."""
+        return [Verdict.from_json(json.loads(raw)) for raw in self._redis.hvals(self._aside)]
+
+    def settle(
+        self, current: Callable[[Verdict], Verdict], fits: Callable[[Verdict], bool]
+    ) -> list[Verdict]:
+        """Rename every verdict to what is `current`, and set aside or take back by whether it fits.
+
+        Returns those that it set aside. Safe to repeat; one that is given anew meanwhile stays as
+        it was given.
+        """
+        newest, set_aside, kept = self.sequence(), [], set[Place]()
+        for source in (self._verdicts, self._aside):
+            rows: Any = self._redis.hgetall(source)
+            for name, raw in rows.items():
+                old = Verdict.from_json(json.loads(raw))
+                new = current(old)
+                target = self._verdicts if fits(new) else self._aside
+                if target == self._verdicts:
+                    kept.add((new.task_id, new.control))
+                if (source, old) == (target, new):
+                    continue
+                moved = self._move(source, str(name), str(raw), target, old, new)
+                if moved and source != target == self._aside:
+                    set_aside.append(new)
+        for place in self.waiting_places(newest) - kept:
+            self._redis.eval(_STOP_WAITING, 1, self._waiting, _member(place), str(newest))
+        return set_aside
+
+    def _move(
+        self, source: str, field: str, raw: str, target: str, old: Verdict, new: Verdict
+    ) -> bool:
+        annotation = "" if old.annotation_id is None else f"{old.annotation_id}:"
+        return bool(
+            self._redis.eval(
+                _MOVE,
+                5,
+                source,
+                target,
+                self._annotations,
+                self._waiting,
+                self._sequence,
+                field,
+                raw,
+                _field(new),
+                json.dumps(new.to_json()),
+                _member((old.task_id, old.control)),
+                _member((new.task_id, new.control)),
+                annotation and annotation + old.control,
+                annotation and annotation + new.control,
+                "back" if source == self._aside and target == self._verdicts else "",
+            )
+        )
 
     def annotation_ids(self) -> set[int]:
         """Ids of the annotations that gave a verdict."""

@@ -16,11 +16,12 @@ from functools import partial
 from itertools import chain
 
 from specialists.registry import GENERATED_PREFIX
-from specialists.types import Decision, Verdict, VerdictSource
+from specialists.types import Decision, SpecialistRef, Verdict, VerdictSource
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
 from training.curriculum import Curriculum
 from training.errors import NothingToTrain, TrainingError
+from training.head_growth import widened
 from training.judgement import Judgement, Trial, judge
 from training.model_store import CommitteeManifest, ModelStore
 from training.params import FineTuneParams
@@ -92,7 +93,7 @@ def run_stage(
         raise NothingToTrain("No member can be trained: there is none, or all are generated code.")
     course = Course(given.params, store, fine_tune, progress, finished, given.devices)
     checkpoints = course.train(members, given.done)
-    manifest = _next_manifest(given.manifest, checkpoints)
+    manifest = _next_manifest(given.manifest, members, checkpoints)
     tag = store.save_committee(manifest)
     judgement, source = _judge(given.manifest, manifest, plans, evaluate)
     trained = [p for p in plans.values() if p.examples]
@@ -178,10 +179,16 @@ def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:
 
 
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
-    """Whom to train, by "control/member"; generated code stays as it was approved."""
+    """Whom to train, by "control/member"; generated code stays as it was approved.
+
+    Each gets outputs for the labels in its examples that it does not know yet.
+    """
     return {
         f"{control}/{ref.name}": Member(
-            ref, committee.labels, plans[control].examples, plans[control].measures
+            widened(ref, committee.labels, plans[control].examples),
+            committee.labels,
+            plans[control].examples,
+            plans[control].measures,
         )
         for control, committee in served.controls.items()
         for ref in committee.members
@@ -194,15 +201,20 @@ def _left_out(members: Iterable[str], checkpoints: Container[str]) -> str:
     return f" Not trained, as it is not available: {', '.join(left)}." if left else ""
 
 
-def _next_manifest(served: CommitteeManifest, checkpoints: Mapping[str, str]) -> CommitteeManifest:
+def _next_manifest(
+    served: CommitteeManifest, members: Mapping[str, Member], checkpoints: Mapping[str, str]
+) -> CommitteeManifest:
     """The served committee with its new checkpoints; untrained members stay as they are."""
+
+    def next_ref(key: str, ref: SpecialistRef) -> SpecialistRef:
+        if key not in checkpoints:
+            return ref
+        return replace(members[key].ref, checkpoint=checkpoints[key])
+
     controls = {
         name: replace(
             committee,
-            members=tuple(
-                replace(ref, checkpoint=checkpoints.get(f"{name}/{ref.name}", ref.checkpoint))
-                for ref in committee.members
-            ),
+            members=tuple(next_ref(f"{name}/{ref.name}", ref) for ref in committee.members),
         )
         for name, committee in served.controls.items()
     }

@@ -103,8 +103,13 @@ def is_honest(verdict: Verdict, trained_at: float, held_out: HeldOut) -> bool:
 
 
 def trained_at(wiring: Wiring, project_id: int, tag: str) -> float:
-    """When the committee of a tag was trained last (epoch seconds), 0.0 for never."""
+    """When the committee of a tag was trained last (epoch seconds), 0.0 for never.
+
+    Changed labels train nobody: what counts then is the tag before.
+    """
     cards = [card for card in _cards(wiring, project_id, tag) if card.stage]
+    if cards and cards[-1].decision == "initial" and cards[-1].parent:
+        return trained_at(wiring, project_id, cards[-1].parent)
     return min((card.at for card in cards), default=0.0)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from backend.errors import LabelStudioError
 from backend.jobs.prepare import prepare
-from backend.jobs.refit import refit_tag
+from backend.jobs.refit import refit_key, refit_tag
 from backend.label_config import parse
 from backend.labeling import Labeled, note
 from backend.lease import Lease
@@ -37,6 +37,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     project = wiring.projects.get(project_id)
     if project is None or not project.label_config:
         return "Nothing is known of this project."
+    wiring.committees.ensure(project.id, parse(project.label_config))
     imported = 0
     if wiring.has_label_studio:
         imported = _import_missing(wiring, project, lease)
@@ -70,6 +71,10 @@ def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
     lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
     if project.empty:
         settle_push_mode(wiring, project, tag)
+    elif imported and wiring.promotions(project.id).history()[0].decision == "initial":
+        # After a change of labels: only now there is evidence to learn from, and a tag to show.
+        wiring.redis.hdel(refit_key(project.id), tag)
+        show_tag(wiring, project, tag)
     return imported
 
 
@@ -123,11 +128,13 @@ def promote(wiring: Wiring, project: Project, candidate: dict[str, Any], lease: 
     One that goes on from a tag that is not served any more is dropped, so that a rollback stays.
     Returns whether it is served now.
     """
-    card = Card(**candidate["card"])
+    card = _under_labels_of_now(wiring, project, Card(**candidate["card"]), candidate, lease)
     try:
         _promote(wiring, project, card, int(candidate["up_to"]), lease)
     except _Overtaken:
-        _drop(wiring, project.id, card, lease)
+        # Labels that changed in the middle of it overtake nothing: the next run goes on under them.
+        if not _only_labels_changed(wiring, project.id, card.parent):
+            _drop(wiring, project.id, card, lease)
         return False
     return True
 
@@ -186,6 +193,33 @@ def _drop(wiring: Wiring, project_id: int, card: Card, lease: Lease) -> None:
 
     lease.transaction(write)
     wiring.journal.error("promotion", f"{card.tag}: {reason}", project_id)
+
+
+def _under_labels_of_now(
+    wiring: Wiring, project: Project, card: Card, candidate: dict[str, Any], lease: Lease
+) -> Card:
+    """The candidate's card; when labels changed while it was made, of its members under those."""
+    served = wiring.promotions(project.id).served()
+    if served == card.parent or not _only_labels_changed(wiring, project.id, card.parent):
+        return card
+    wanted = {control.name: control.labels for control in parse(project.label_config)}
+    now = wiring.committees.under(wiring.committees.manifest(card.tag), wanted)
+    tag = wiring.store.save_committee(replace(now, parent=served))
+    reason = f"{card.reason} The label config changed meanwhile."
+    moved = replace(card, tag=tag, parent=served, reason=reason)
+    again = {**candidate, "tag": tag, "card": asdict(moved)}
+    lease.transaction(lambda pipe: wiring.projects.desk(project.id).propose(again, pipe))
+    return moved
+
+
+def _only_labels_changed(wiring: Wiring, project_id: int, parent: str | None) -> bool:
+    """Whether the served tag came from `parent` by changes of the label config alone."""
+    promotions = wiring.promotions(project_id)
+    before = {c.tag: c.parent for c in promotions.history() if c.decision == "initial"}
+    tag = promotions.served()
+    while tag and tag != parent:
+        tag = before.get(tag)
+    return tag is not None and tag == parent
 
 
 def _counted(wiring: Wiring, project: Project, card: Card, labeled: Sequence[Labeled]) -> Card:

@@ -17,6 +17,8 @@ from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
 from backend.jobs.push import show_tag
+from backend.jobs.settle import settle
+from backend.label_changes import adopt
 from backend.label_config import guideline_of, parse
 from backend.lease import Lease
 from backend.model import record_answers
@@ -52,10 +54,10 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     except NotFound:
         wiring.projects.forget(project_id)
         return "The project is gone from Label Studio; its verdicts are kept."
+    adopt(wiring, project_id, remote["label_config"])
     project = wiring.projects.update(
         project_id,
         title=remote.get("title", ""),
-        label_config=remote["label_config"],
         guideline=guideline_of(remote),
         tasks=int(remote.get("task_number") or 0),
     )
@@ -74,9 +76,10 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
 
 def _annotations(wiring: Wiring, project: Project, tasks: Sequence[Row], known: set[int]) -> int:
     """Record the answers that hooks lost, and withdraw those that are gone."""
-    controls = parse(project.label_config)
-    answers = [answer for task in tasks for answer in answers_of(task, controls).answers]
+    controls, names = parse(project.label_config), wiring.committees.label_names(project.id)
+    answers = [answer for task in tasks for answer in answers_of(task, controls, names).answers]
     record_answers(wiring, project.id, controls, answers)
+    settle(wiring, project.id)  # what was under way when labels changed
     for annotation_id in known - {answer.annotation_id for answer in answers}:
         wiring.pool(project.id).retract(annotation_id)
     return len(answers)

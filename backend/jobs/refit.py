@@ -213,7 +213,9 @@ def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
             continue
         # What an earlier tag knew of the LLM: its own verdicts may have been trained on since.
         parent = parent_of(wiring, project.id, tag)
-        earlier = wiring.rules.state(project.id, control.name, parent) if parent else None
+        earlier = None
+        if parent and replace(stored, tag=parent).fits:
+            earlier = wiring.rules.state(project.id, control.name, parent)
         if earlier and len(earlier.confusion) != len(control.labels.names):
             earlier = None
         before = wiring.rules.state(project.id, control.name, tag)
@@ -244,7 +246,7 @@ def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
     rule = ValueRule(one.refit.state)
     population: list[float] = []
     audited: list[tuple[float, bool]] = []
-    for rows in stored.wiring.evidence.chunks(stored.project_id, name, stored.tag):
+    for rows in stored.chunks():
         chances = rule.probabilities(unpack(rows))
         sure = np.minimum(chances.max(axis=1), 1.0)
         population += sure.tolist()

@@ -72,7 +72,7 @@ class Tally:
 def relabel(stored: Stored, verdicts: Iterable[Verdict], lease: Lease) -> Tally:
     """Decide all stored tasks of a control again; `verdicts` are the project's, as revised."""
     work = _Relabel(stored, list(verdicts))
-    for rows in stored.wiring.evidence.chunks(stored.project_id, stored.control.name, stored.tag):
+    for rows in stored.chunks():
         changes = work.changes(rows)
         lease.transaction(changes.write)
     return work.tally

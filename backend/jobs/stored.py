@@ -5,7 +5,7 @@ Only evidence of the text that a task has now counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.evidence_store import Row, text_hash
@@ -15,6 +15,7 @@ from specialists.decision import DecisionRule
 from specialists.evidence import Evidence
 from specialists.types import Decision
 from specialists.value_rule import ValueRule
+from training.errors import CheckpointDamaged
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,28 @@ class Stored:
         """Whether the rule of this control is one that learns from verdicts."""
         return self.wiring.rules.name(self.project_id, self.control.labels) == "value"
 
+    @property
+    def fits(self) -> bool:
+        """Whether the tag's committee answers with the labels that the control has.
+
+        Not so while a label config changes: evidence then is of other labels.
+        """
+        try:
+            part = self.wiring.committees.manifest(self.tag).controls.get(self.control.name)
+        except CheckpointDamaged:
+            return True  # nobody can tell
+        return part is not None and part.labels.names == self.control.labels.names
+
     def rows(self, task_ids: Collection[int]) -> list[Row]:
         """The rows of some tasks."""
+        if not self.fits:
+            return []
         return self.wiring.evidence.read(self.project_id, self.control.name, self.tag, task_ids)
+
+    def chunks(self) -> Iterator[list[Row]]:
+        """All rows, some at a time."""
+        if self.fits:
+            yield from self.wiring.evidence.chunks(self.project_id, self.control.name, self.tag)
 
     def rows_of(self, texts: Mapping[int, str]) -> list[Row]:
         """The rows of tasks whose texts, by task id, are the ones that were observed."""

@@ -183,7 +183,16 @@ def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str,
 
 
 def _end(desk: Any, pipe: Any, up_to: int) -> None:
-    desk.set_stage(pipe, running="", progress="", now=0, cancel=0, attempted=up_to)
+    desk.set_stage(
+        pipe,
+        running="",
+        progress="",
+        now=0,
+        cancel=0,
+        attempted=up_to,
+        drift="",
+        ended_at=time.time(),
+    )
 
 
 def _verdicts(

@@ -408,3 +408,69 @@ def test_any_order_of_events_ends_as_in_the_model(
             task: model.effective(task) for task, _ in model.given
         }
         assert pool.annotation_ids() == {annotation for _, annotation in model.given if annotation}
+
+
+# What is set aside while the label config does not allow it
+
+
+def settle(pool: Pool, known: set[str], renamed: dict[str, str] | None = None) -> int:
+    def current(verdict: Verdict) -> Verdict:
+        said = tuple((renamed or {}).get(name, name) for name in verdict.labels)
+        return replace(verdict, labels=said)
+
+    return len(pool.settle(current, lambda verdict: set(verdict.labels) <= known))
+
+
+def test_a_renamed_verdict_waits_as_it_did(pool: Pool, redis: Redis) -> None:
+    pool.add(llm(1, "Positive"))
+    learn(pool, redis)
+    pool.add(llm(2, "Positive"))
+    assert settle(pool, {"Good"}, {"Positive": "Good"}) == 0
+    assert (label_of(pool, 1), label_of(pool, 2)) == ("Good", "Good")
+    assert pool.waiting_places(pool.sequence()) == {(2, "sentiment")}
+    assert settle(pool, {"Good"}, {"Positive": "Good"}) == 0  # again
+
+
+def test_what_is_not_allowed_does_not_count_and_comes_back(pool: Pool) -> None:
+    pool.add(llm(1, "Neutral"))
+    pool.add(human(2, "Neutral"))
+    pool.add(llm(2, "Positive"))
+    assert settle(pool, {"Positive"}) == 2
+    assert settle(pool, {"Positive"}) == 0, "told once"
+    assert (pool.size(), len(pool.aside()), pool.counts()) == (1, 2, {"llm": 1, "human": 0})
+    assert label_of(pool, 2) == "Positive", "another verdict answers"
+    assert pool.waiting_places(pool.sequence()) == {(2, "sentiment")}
+    assert pool.annotation_ids() == {1}
+    settle(pool, {"Positive", "Neutral"})
+    assert (pool.size(), pool.aside(), label_of(pool, 2)) == (3, [], "Neutral")
+    assert pool.waiting_places(pool.sequence()) == {(1, "sentiment"), (2, "sentiment")}
+
+
+def test_a_control_s_verdicts_move_with_it(pool: Pool) -> None:
+    pool.add(human(1, "Positive", annotation=5))
+    pool.settle(lambda one: replace(one, control="mood"), lambda one: True)
+    assert pool.effective()[1, "mood"].labels == ("Positive",)
+    assert pool.waiting_places(pool.sequence()) == {(1, "mood")}
+    assert pool.retract(5) and pool.size() == 0 and pool.waiting() == 0
+
+
+def test_an_answer_that_is_not_allowed_takes_the_place_of_the_one_before(pool: Pool) -> None:
+    pool.add(human(1, "Positive", annotation=5))
+    pool.set_aside(human(1, "Neutral", annotation=5))
+    assert (pool.size(), pool.waiting(), len(pool.aside())) == (0, 0, 1)
+    pool.add(human(1, "Positive", annotation=5))
+    assert (pool.size(), pool.waiting(), pool.aside()) == (1, 1, [])
+    pool.set_aside(human(1, "Neutral", annotation=5))
+    pool.retract(5)
+    assert pool.aside() == [] and pool.annotation_ids() == set()
+
+
+def test_what_is_answered_anew_meanwhile_is_left_alone(pool: Pool) -> None:
+    pool.add(llm(1, "Neutral"))
+
+    def meanwhile(verdict: Verdict) -> Verdict:
+        pool.add(llm(1, "Positive"))
+        return verdict
+
+    assert pool.settle(meanwhile, lambda verdict: verdict.labels == ("Positive",)) == []
+    assert (label_of(pool), pool.aside(), pool.waiting()) == ("Positive", [], 1)

@@ -27,7 +27,7 @@ def test_waking_twice_enqueues_once(queues: Queues) -> None:
 def test_each_job_of_each_project_waits_for_itself(queues: Queues) -> None:
     woken = [queues.wake(job, project) for job in module.QUEUES for project in (1, 2)]
     assert all(woken)
-    assert queues.lengths() == {"review": 4, "push": 8, "train": 2}
+    assert queues.lengths() == {"review": 6, "push": 8, "train": 2}
 
 
 def test_a_job_carries_ids_in_plain_json(queues: Queues) -> None:

@@ -13,12 +13,12 @@ import pytest
 from machine import CONFIG
 from redis import Redis
 
-from backend.jobs import lease_name, pause_key, reconcile, review
+from backend.jobs import lease_name, pause_key, reconcile, review, train
 from backend.lease import Lease
 from backend.projects import HardSample, Project
 from backend.scheduler import Scheduler
 from backend.settings import Settings
-from backend.triggers import is_due
+from backend.triggers import LEAST, is_due, trigger
 from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.card import Card
@@ -70,6 +70,15 @@ def learnable(wiring: Wiring, first: int = 1, count: int = STAGE_SIZE) -> None:
         wiring.pool(PROJECT).add(
             Verdict(task, "sentiment", "text", ("Positive",), "llm", "a-model", at=1.0)
         )
+    arrived(wiring, seconds_ago=60)
+
+
+def arrived(wiring: Wiring, **seconds_ago: float) -> None:
+    """Let the newest verdict have come some time ago, `first` and `burst` too where they differ."""
+    ago = seconds_ago.pop("seconds_ago")
+    names = {"first": ago, "burst": ago, "newest": ago, **seconds_ago}
+    times = {name: time.time() - one for name, one in names.items()}
+    wiring.redis.hset(f"aa:project:{PROJECT}:pool:arrivals", mapping=times)
 
 
 def candidate(wiring: Wiring) -> None:
@@ -259,6 +268,63 @@ def test_stages_keep_their_distance_from_the_last_promotion(wiring: Wiring) -> N
     assert not is_due(wiring, PROJECT)
     desk.set_stage(promoted_at=time.time() - 610)
     assert is_due(wiring, PROJECT)
+
+
+def test_a_stage_waits_for_the_end_of_a_burst_but_not_for_ever(wiring: Wiring) -> None:
+    wiring.pool(PROJECT).add(Verdict(99, "sentiment", "t", ("Positive",), "llm", "m", at=1.0))
+    learnable(wiring)
+    for newest, burst, due in ((1, 30, False), (6, 30, True), (1, 61, True)):
+        arrived(wiring, seconds_ago=newest, burst=burst)
+        assert is_due(wiring, PROJECT) is due, (newest, burst)
+
+
+def test_verdicts_that_come_one_after_the_other_are_one_burst(wiring: Wiring) -> None:
+    pool = wiring.pool(PROJECT)
+    learnable(wiring, count=1)
+    before = pool.arrivals()
+    learned = Verdict(50, "sentiment", "text", ("Positive",), "llm", "a-model", at=1.0)
+    pool.add(learned)
+    one = pool.arrivals()
+    assert one.burst == one.newest > before.newest and one.first == before.first
+    pool.add(replace(learned, task_id=51))
+    assert pool.arrivals().burst == one.burst and pool.arrivals().newest > one.newest
+    latest = pool.arrivals()
+    pool.add(replace(learned, task_id=51))  # says nothing new
+    assert pool.arrivals() == latest
+
+
+def test_time_starts_a_stage_with_fewer_verdicts(wiring: Wiring) -> None:
+    change(wiring, stage_size=100, stage_every=3600.0)
+    learnable(wiring, count=LEAST)
+    arrived(wiring, seconds_ago=60, first=3599)
+    assert trigger(wiring, PROJECT) == ""
+    arrived(wiring, seconds_ago=60, first=3601)
+    assert trigger(wiring, PROJECT) == "time"
+    desk = wiring.projects.desk(PROJECT)
+    desk.set_stage(ended_at=time.time() - 3599)
+    assert trigger(wiring, PROJECT) == ""
+    desk.set_stage(ended_at=time.time() - 3601)
+    assert trigger(wiring, PROJECT) == "time"
+    change(wiring, stage_every=0.0)
+    assert trigger(wiring, PROJECT) == ""
+    change(wiring, stage_every=3600.0)
+    desk.set_stage(attempted=1)  # one less that no stage has tried
+    assert trigger(wiring, PROJECT) == ""
+
+
+def test_a_drift_starts_a_stage_once(wiring: Wiring) -> None:
+    change(wiring, stage_size=100)
+    desk = wiring.projects.desk(PROJECT)
+    desk.set_stage(drift="sentiment: people agreed less.")
+    learnable(wiring, count=LEAST - 1)
+    assert trigger(wiring, PROJECT) == ""
+    learnable(wiring, first=LEAST, count=1)
+    assert trigger(wiring, PROJECT) == "drift"
+    with wiring.redis.pipeline() as pipe:
+        train._end(desk, pipe, wiring.pool(PROJECT).sequence())
+        pipe.execute()
+    learnable(wiring, first=LEAST + 1, count=LEAST)
+    assert trigger(wiring, PROJECT) == "", "the stage that tried it has ended, whatever it brought"
 
 
 def test_train_now_waits_for_nothing_but_a_candidate(wiring: Wiring) -> None:

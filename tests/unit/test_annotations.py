@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from backend.annotations import answers_of, read_hook
 from backend.errors import BadRequest
 from backend.label_config import parse
+from training.label_names import LabelNames
 
 RECORDED: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data" / "webhook_payloads.json").read_text()
@@ -98,17 +99,36 @@ def test_bulk_annotations_of_people_are_paired_with_their_own_tasks() -> None:
     [
         [],
         [choice()],
-        [choice("unheard of")],
-        [choice("positive", "negative")],
-        [choice(["positive"])],
         [choice("positive", from_name="other")],
         [choice("positive", type="labels")],
         [choice("positive", value=None)],
     ],
 )
-def test_an_annotation_without_a_known_label_is_retracted(result: list[Any]) -> None:
+def test_an_annotation_without_a_label_is_retracted(result: list[Any]) -> None:
     hook = read_hook(body(result=result))
-    assert not hook.answers and hook.retracted == {2: "no known label chosen"}
+    assert not hook.answers and hook.retracted == {2: "no label chosen"}
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ([choice("unheard of")], ("unheard of",)),
+        ([choice("positive", "negative")], ("positive", "negative")),
+        ([choice(["positive"])], ("['positive']",)),
+    ],
+)
+def test_what_the_label_config_does_not_allow_is_told_apart(
+    result: list[Any], said: tuple[str, ...]
+) -> None:
+    (answer,) = read_hook(body(result=result)).answers
+    assert (answer.choices, answer.unfit) == ({}, {"sentiment": said})
+
+
+def test_old_names_are_read_as_the_new_ones() -> None:
+    names = LabelNames({"mood": "sentiment"}, {"sentiment": {"good": "positive"}})
+    for result in ([choice("good")], [choice("good", from_name="mood")], [choice("positive")]):
+        (answer,) = read_hook(body(result=result), names).answers
+        assert (answer.choices, answer.unfit) == ({"sentiment": ("positive",)}, {})
 
 
 def test_the_rationale_and_other_controls_are_not_part_of_an_answer() -> None:

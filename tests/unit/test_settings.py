@@ -26,6 +26,7 @@ RANGES = {
     "TARGET_ERROR": (0.001, 0.5),
     "AUDIT_SHARE": (0, 0.5),
     "STAGE_SIZE": (2, 100_000),
+    "STAGE_EVERY": (0, 365 * 86400),
     "PROMOTE_EVERY": (0, 30 * 86400),
     "KEEP_TAGS": (2, 50),
     "STAGE_EPOCHS": (1, 50),
