@@ -160,7 +160,7 @@ class Settings:
     stage_epochs: int = _setting(3, "Passes of a stage over its samples (1..50).")
     stage_timeout: float = _setting(
         21_600.0,
-        "Seconds from a stage's start, restarts included, until it is called off (1..604800);"
+        "Seconds from a stage's start, restarts included, until it is called off (1..86400);"
         " its verdicts wait for the next.",
     )
     train_memory_mb: float | None = _setting(
@@ -279,7 +279,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "promote_every": (0, 30 * 86400),
     "keep_tags": (2, 50),
     "stage_epochs": (1, 50),
-    "stage_timeout": (1, 7 * 86_400),
+    "stage_timeout": (1, 86_400),
     "train_memory_mb": (500, 1_000_000),
     "reconcile_every": (5, 86400),
     "memory_mb": (100, 1_000_000),

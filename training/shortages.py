@@ -31,7 +31,7 @@ def shortage(error: BaseException) -> DiskFull | OutOfMemory | None:
             "work goes on by itself, and what is served stays as it is."
         )
     if isinstance(error, MemoryError) or _has(words, _NO_MEMORY_WORDS):
-        return OutOfMemory("Memory ran out.")
+        return OutOfMemory("Memory ran out; free some, or give this process more.")
     return None
 
 

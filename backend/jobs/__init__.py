@@ -62,7 +62,7 @@ def run(job: str, project_id: int, *part: str) -> str:
         ours = isinstance(told, (BackendError, TrainingError))
         text = str(told) if ours else f"{type(error).__name__}, see the log of the {job} worker"
         _pause(wiring, job, project_id, text, _BUG_PAUSE_S)
-        if ours:
+        if ours and told is error:
             return text
         raise
     logger.info("project %d: %s: %s", project_id, job, done)

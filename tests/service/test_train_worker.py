@@ -34,6 +34,18 @@ def state(machine: Machine, project: int) -> dict[str, Any]:
     return {str(key): redis.dump(key) for key in redis.scan_iter(f"aa:project:{project}:*")}
 
 
+def settled(machine: Machine, project: int) -> dict[str, Any]:
+    """The same, once nothing was written for a while."""
+
+    def unchanged() -> dict[str, Any]:
+        before = state(machine, project)
+        time.sleep(3)
+        return before if state(machine, project) == before else {}
+
+    found: dict[str, Any] = eventually(unchanged, 60, "all others to be done")
+    return found
+
+
 def journal(machine: Machine) -> str:
     return "\n".join(error["message"] for error in machine.wiring.journal.errors())
 
@@ -48,7 +60,7 @@ def test_a_paused_worker_loses_its_stage_and_writes_nothing_when_it_wakes(tmp_pa
         signal_session(machine.pid(paused), signal.SIGSTOP)  # as a machine that is suspended
         machine.start("train")
         eventually(lambda: learner.ended(1), 240, "another worker to end the stage")
-        before = state(machine, 1)
+        before = settled(machine, 1)
         signal_session(machine.pid(paused), signal.SIGCONT)
         eventually(lambda: "lease was lost" in machine.log("train"), 60, "the first one to wake")
         eventually(lambda: not horses(machine.pid(paused)), 30, "its job to end")
@@ -116,6 +128,18 @@ def test_a_stage_that_takes_too_long_is_called_off_and_not_begun_again(tmp_path:
         assert learner.ends() == [] and learner.waiting() == 100
         assert machine.command("train", "--project", "1").returncode == 0
         eventually(lambda: learner.stage["running"], 60, "a new stage, once somebody asks for it")
+
+
+def test_a_stage_whose_memory_is_too_little_ends_and_says_what_to_do(tmp_path: Path) -> None:
+    with Machine(tmp_path, **QUICK) as machine:
+        learner = Learner(machine)
+        learner.learn(12)
+        machine.start("review")
+        machine.second("train", TRAIN_MEMORY_MB="500")  # not enough to open a member
+        eventually(lambda: "Raise TRAIN_MEMORY_MB" in journal(machine), 240, "the stage to end")
+        assert "trains on with 1 texts at once" in machine.log("train")
+        assert not learner.stage["running"] and learner.ends() == []
+        assert learner.waiting() == 12
 
 
 def test_a_gpu_that_is_not_there_is_an_error_with_its_next_step(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ RANGES = {
     "PROMOTE_EVERY": (0, 30 * 86400),
     "KEEP_TAGS": (2, 50),
     "STAGE_EPOCHS": (1, 50),
-    "STAGE_TIMEOUT": (1, 604_800),
+    "STAGE_TIMEOUT": (1, 86_400),
     "TRAIN_MEMORY_MB": (500, 1_000_000),
     "RECONCILE_EVERY": (5, 86400),
     "MEMORY_MB": (100, 1_000_000),
