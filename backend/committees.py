@@ -351,13 +351,3 @@ def pick_device(setting: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def train_devices(setting: str) -> list[str]:
-    """Where members of a committee train at once: on every GPU, unless DEVICE names one of them."""
-    device = pick_device(setting)
-    if device != "cuda":
-        return [device]
-    import torch
-
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]

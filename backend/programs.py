@@ -32,8 +32,8 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
         "OMP_WAIT_POLICY": "PASSIVE",
         **environ,
         "REDIS_URL": embedded_redis.url(settings),
-        "DATA_DIR": str(settings.data_dir.resolve()),
-        "MODEL_DIR": str(settings.models.resolve()),
+        "DATA_DIR": str(settings.data_dir.absolute()),
+        "MODEL_DIR": str(settings.models.absolute()),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

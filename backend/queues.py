@@ -115,12 +115,17 @@ class Queues:
         self._raw.delete(f"aa:worker:{kind}:{name}")
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """State of one RQ job, None when unknown."""
+        """State of one RQ job, `meta` with how far it is; None when unknown."""
         try:
             job = Job.fetch(job_id, self._raw, serializer=JSONSerializer)
         except NoSuchJobError:
             return None
-        return {"job_id": job_id, "status": job.get_status().value, "description": job.description}
+        return {
+            "job_id": job_id,
+            "status": job.get_status().value,
+            "description": job.description,
+            "meta": job.meta,
+        }
 
     @staticmethod
     def _mark(job: str, project_id: int) -> str:

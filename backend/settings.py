@@ -162,6 +162,21 @@ class Settings:
         "lora", "How a stage trains: lora, full, or frozen (full but for the word embeddings)."
     )
     stage_epochs: int = _setting(3, "Passes of a stage over its samples (1..50).")
+    stage_timeout: float = _setting(
+        21_600.0,
+        "Seconds from a stage's start, restarts included, until it is called off (1..86400);"
+        " its verdicts wait for the next.",
+    )
+    train_memory_mb: float | None = _setting(
+        None,
+        "Megabytes that the training of one member may take (500..1000000), on its GPU or else of"
+        " its process; empty: no bound. Out of memory, it trains on in smaller parts.",
+    )
+    train_fallback: str = _setting(
+        "none",
+        "cpu: a stage for which DEVICE has no GPU, or its GPU too little memory, trains on the CPU;"
+        " or none.",
+    )
     reconcile_every: float = _setting(
         60.0, "Seconds between two comparisons with Label Studio (5..86400); hooks may be lost."
     )
@@ -269,6 +284,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "promote_every": (0, 30 * 86400),
     "keep_tags": (2, 50),
     "stage_epochs": (1, 50),
+    "stage_timeout": (1, 86_400),
+    "train_memory_mb": (500, 1_000_000),
     "reconcile_every": (5, 86400),
     "memory_mb": (100, 1_000_000),
     "max_body_mb": (1, 2000),
@@ -282,6 +299,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "decision_rule": ("value", "paper"),
     "codegen_approval": ("human", "auto"),
     "fine_tune": ("lora", "full", "frozen"),
+    "train_fallback": ("none", "cpu"),
     "runtime": (
         "auto",
         "openvino-int8",

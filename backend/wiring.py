@@ -59,6 +59,10 @@ class Wiring:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
+    def on(self, device: str) -> Wiring:
+        """Parts of their own for work on one device, whatever DEVICE says."""
+        return Wiring(replace(self.settings, device=device))
+
     @cached_property
     def redis(self) -> Redis:
         """The client for our own state (decoded)."""

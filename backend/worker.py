@@ -1,8 +1,8 @@
 """A worker's door: `python -m backend worker review|push|train`.
 
 `review` and `push` run their jobs in this process (they wait for others, or keep a model loaded);
-`train` spawns a process for each job, so that memory and a GPU are given back after it. Every
-review worker can run the scheduler; a lease lets one of them do it.
+`train` spawns a process for each job (train_worker.py). Every review worker can run the scheduler;
+a lease lets one of them do it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import uuid
 from dataclasses import asdict
 
-from rq import SimpleWorker, SpawnWorker
+from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
@@ -24,6 +24,7 @@ from backend.committees import check_runtime
 from backend.queues import KINDS
 from backend.scheduler import Scheduler
 from backend.settings import Settings
+from backend.train_worker import TrainWorker
 from backend.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _TRAIN_NICENESS = 15
 _WORKERS: dict[str, type[BaseWorker]] = {
     "review": SimpleWorker,
     "push": SimpleWorker,
-    "train": SpawnWorker,
+    "train": TrainWorker,
 }
 
 
@@ -57,8 +58,10 @@ def run(wiring: Wiring, kind: str, *, burst: bool = False) -> None:
         worker_ttl=60,
         log_job_description=False,
     )
-    if kind == "train" and hasattr(os, "nice"):
-        os.nice(_TRAIN_NICENESS)
+    if isinstance(worker, TrainWorker):
+        worker.bound_jobs(wiring.settings.stage_timeout)
+        if hasattr(os, "nice"):
+            os.nice(_TRAIN_NICENESS)
     stop = threading.Event()
     settings = wiring.settings
     wiring.queues.tell(kind, **facts(settings))

@@ -15,10 +15,12 @@ from queue import SimpleQueue
 
 from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
-from training.errors import CheckpointDamaged
+from training import memory
+from training.errors import CheckpointDamaged, OutOfMemory
 from training.fine_tune import Example
 from training.model_store import ModelStore
 from training.params import FineTuneParams
+from training.shortages import shortage
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Course:
 
     With more than one of `devices`, `fine_tune` is called from as many threads and must not share
     anything between its calls (`own_process.fine_tune`); progress is still told one at a time.
+    `at_once` has the members that trained in smaller parts, as memory ran out, with their size.
     """
 
     params: FineTuneParams
@@ -67,6 +70,7 @@ class Course:
     progress: Progress
     finished: Finished
     devices: Sequence[str] = ()
+    at_once: dict[str, int] = field(default_factory=dict)
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _shares: dict[str, float] = field(default_factory=dict)
 
@@ -74,7 +78,8 @@ class Course:
         """The new checkpoints by "control/member"; `done` are those of a killed run.
 
         A member whose model cannot be had is left as it is, as it is left out of the vote; when
-        that is true of all, raises SpecialistUnavailable.
+        that is true of all, raises SpecialistUnavailable. Raises OutOfMemory when a member's memory
+        is not enough for one text at a time.
         """
         self._shares = dict.fromkeys(members, 0.0)
         checkpoints: dict[str, str] = {}
@@ -133,17 +138,43 @@ class Course:
         def fill(out: Path) -> None:
             ref, examples, held_out = member.ref, member.examples, member.held_out
             folder = self.store.open(ref.checkpoint) if ref.checkpoint else None
-            params = replace(self.params, device=device)
+            params = replace(self.params, device=device, at_once=self.at_once.get(key))
             self.fine_tune(ref, member.labels, folder, examples, out, params, report, held_out)
 
         try:
-            checkpoint = self.store.write(fill)
+            while (checkpoint := self._written(key, fill)) is None:
+                self._halve(key, member.ref.name, device)
         except SpecialistUnavailable as error:
             return error
         self._shares[key] = 1.0
         with self._telling:
             self.finished(key, checkpoint)
         return checkpoint
+
+    def _written(self, key: str, fill: Callable[[Path], None]) -> str | None:
+        """The stored checkpoint, None when memory ran out; what was allocated is free again."""
+        try:
+            return self.store.write(fill)
+        except SpecialistUnavailable:
+            raise
+        except Exception as error:
+            if not isinstance(found := shortage(error), OutOfMemory):
+                raise
+            _log.warning("%s: %s", key, found)
+        memory.give_back()
+        return None
+
+    def _halve(self, key: str, name: str, device: str) -> None:
+        """Let the member compute half as much at once, after memory ran out."""
+        size = self.at_once.get(key, self.params.batch_size) // 2
+        if not size:
+            raise OutOfMemory(
+                f"{name}: the memory of {device} is not enough to train it, not even on one text "
+                "at a time. Raise TRAIN_MEMORY_MB if it is set, free memory, or let it train on "
+                "the CPU (TRAIN_FALLBACK=cpu)."
+            )
+        self.at_once[key] = size
+        _log.warning("%s: trains on with %d texts at once", key, size)
 
     def _is_whole(self, checkpoint: str) -> bool:
         """Whether a killed run's checkpoint is still there to go on from."""

@@ -2,7 +2,9 @@
 
 TrainingError
 +-- CheckpointDamaged   give up on that folder or file: restore it, or roll back
++-- DiskFull            free space; the same work can be done again then
 +-- NothingToTrain      wait: the pool holds no verdict that a specialist can learn from
++-- OutOfMemory         give more memory, or ask for less at once
 +-- StageCancelled      nothing: the next stage learns what this one did not
 +-- TagNotKept          fix the input: choose one of the tags in the message
 """
@@ -18,8 +20,16 @@ class CheckpointDamaged(TrainingError):
     """A stored checkpoint or committee is missing, incomplete or changed."""
 
 
+class DiskFull(TrainingError):
+    """A disk that we write to has no space left."""
+
+
 class NothingToTrain(TrainingError):
     """A stage was started, but none of its verdicts may be trained on."""
+
+
+class OutOfMemory(TrainingError):
+    """The memory of a GPU, a process or the machine was not enough."""
 
 
 class StageCancelled(TrainingError):

@@ -96,12 +96,18 @@ def learn(
     epochs = list(_epochs(lessons, params))
     steps, step = sum(map(len, epochs)), 0
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _slope(steps))
-    choice = Choice(weights, start, lambda: refinement(pupil, held_out)) if held_out else None
+    at_once = params.at_once or _HELD_OUT_BATCH
+    choice = (
+        Choice(weights, start, lambda: refinement(pupil, held_out, at_once)) if held_out else None
+    )
     for epoch in epochs:
         pupil.model.train()
         for batch in epoch:
-            loss = pupil.losses(pupil.answer(batch), batch, params.loss)
-            torch.autograd.backward(loss)
+            loss = 0.0
+            for part, share in _parts(batch, params.at_once):
+                part_loss = share * pupil.losses(pupil.answer(part), part, params.loss)
+                torch.autograd.backward(part_loss)
+                loss += part_loss.item()
             torch.nn.utils.clip_grad_norm_(weights, _MAX_NORM)
             optimizer.step()
             if params.anchor:
@@ -109,24 +115,24 @@ def learn(
             schedule.step()
             optimizer.zero_grad()
             step += 1
-            progress(step / steps, loss.item())
+            progress(step / steps, loss)
         pupil.model.eval()
         if choice and choice.epochs_for_nothing() >= params.patience:
             break
     if choice:
         choice.settle(params.mixing)
     if step < steps:
-        progress(1.0, loss.item())
+        progress(1.0, loss)
 
 
-def refinement(pupil: Pupil, held_out: Sequence[Lesson]) -> float:
+def refinement(pupil: Pupil, held_out: Sequence[Lesson], at_once: int) -> float:
     """The held-out log-loss that is left when the best temperature is chosen.
 
     How sure a member may be of its answers is learned later, by the rule; what counts here is what
     it tells apart (Berta et al., "Rethinking Early Stopping: Refine, Then Calibrate", 2025).
     """
     near = sorted(held_out, key=len)
-    batches = [near[i : i + _HELD_OUT_BATCH] for i in range(0, len(near), _HELD_OUT_BATCH)]
+    batches = [near[i : i + at_once] for i in range(0, len(near), at_once)]
     with torch.inference_mode():
         scores = torch.cat([pupil.answer(batch) for batch in batches])
         return min(
@@ -164,6 +170,17 @@ def _epochs(lessons: Sequence[Lesson], params: FineTuneParams) -> Iterator[list[
                 near[i : i + params.batch_size] for i in range(0, len(near), params.batch_size)
             ]
         yield [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def _parts(
+    batch: Sequence[Lesson], at_once: int | None
+) -> Iterator[tuple[Sequence[Lesson], float]]:
+    """A batch's parts, each with its share of the batch's weight."""
+    size = at_once or len(batch)
+    total = sum(lesson.weight for lesson in batch)
+    for start in range(0, len(batch), size):
+        part = batch[start : start + size]
+        yield part, sum(lesson.weight for lesson in part) / total
 
 
 def _slope(steps: int) -> Callable[[int], float]:

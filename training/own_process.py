@@ -1,4 +1,4 @@
-"""Fine-tuning in a process of its own: members that train at once on several devices.
+"""Fine-tuning in a process of its own: members that train at once, or with bounded memory.
 
 Seeds, default types and the opening of models are process-wide in torch and transformers, so each
 member gets a process; what it tells of itself comes over a pipe. When the parent dies the pipe
@@ -15,9 +15,11 @@ from pathlib import Path
 from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
 from training import fine_tune as here
-from training.errors import TrainingError
+from training.errors import OutOfMemory, TrainingError
 from training.fine_tune import Example
+from training.memory import bound
 from training.params import FineTuneParams
+from training.shortages import shortage
 
 _Arguments = tuple[SpecialistRef, LabelSet, Path | None, Sequence[Example], Path, FineTuneParams]
 
@@ -38,7 +40,8 @@ def fine_tune(
 ) -> None:
     """Do what `training.fine_tune.fine_tune` does, elsewhere; may be called from several threads.
 
-    Raises SpecialistUnavailable as that does, and TrainingError when the process failed.
+    Raises SpecialistUnavailable as that does, OutOfMemory also when the process was killed (the
+    kernel does that when memory runs out), DiskFull, and TrainingError when it failed otherwise.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -54,6 +57,11 @@ def fine_tune(
             child.terminate()
             child.join(_FORGIVEN_S)
         ours.close()
+    if child.exitcode and child.exitcode < 0:
+        raise OutOfMemory(
+            f"{ref.name}: the process that trained it on {params.device} was ended by signal "
+            f"{-child.exitcode}, as the kernel does when memory runs out."
+        )
     if child.exitcode:
         raise TrainingError(
             f"{ref.name}: the process that trained it on {params.device} ended with "
@@ -68,7 +76,7 @@ def _listen(ours: Connection, progress: Callable[[float, float], None]) -> None:
             said = ours.recv()
         except EOFError:
             return
-        if isinstance(said, SpecialistUnavailable):
+        if isinstance(said, Exception):
             raise said
         if said is _ENDED:
             return
@@ -79,10 +87,16 @@ def _child(
     theirs: Connection, arguments: _Arguments, held_out: Sequence[Example], converted: Path | None
 ) -> None:
     """Fine-tune and tell; whatever else goes wrong ends the process, its traceback in the log."""
+    params = arguments[-1]
     try:
+        bound(params.device, params.memory_mb)
         here.fine_tune(*arguments, lambda *told: theirs.send(told), held_out, converted)
     except SpecialistUnavailable as error:
         theirs.send(error)
+    except Exception as error:
+        if (found := shortage(error)) is None:
+            raise
+        theirs.send(found)
     else:
         theirs.send(_ENDED)
     finally:

@@ -23,6 +23,8 @@ class FineTuneParams:
     `epochs` are the most: with held-out examples training ends once `patience` epochs brought
     nothing, and the weights are mixed with those of before in the best of the shares `mixing`
     (0..1, of the new). `anchor` draws the weights back to those of before while they learn.
+    A batch is computed in parts of `at_once` texts (None: whole), which take less memory and give
+    the same gradient but for dropout; `memory_mb` bounds a process of its own (`memory.bound`).
     """
 
     method: Method = "lora"
@@ -35,6 +37,8 @@ class FineTuneParams:
     anchor: float = 0.0
     patience: int = 2
     mixing: Sequence[float] = (0.25, 0.5, 0.75)
+    at_once: int | None = None
+    memory_mb: float | None = None
 
     @property
     def rate(self) -> float:

@@ -116,7 +116,7 @@ def run_stage(
         margin=judgement.margin,
         labels=judgement.labels,
         learned=dict(sorted(Counter(chain.from_iterable(_learned(trained))).items())),
-        parameters=_parameters(given),
+        parameters={**_parameters(given), **_in_parts(course)},
         checkpoints=checkpoints,
     )
     return StageResult(tag, manifest, judgement, card)
@@ -136,6 +136,11 @@ def _parameters(given: StageInput) -> dict[str, float]:
         "batch_size": params.batch_size,
         "seed": params.seed,
     }
+
+
+def _in_parts(course: Course) -> dict[str, float]:
+    """How many texts the member with the least memory computed at once, if less than a batch."""
+    return {"at_once": min(course.at_once.values())} if course.at_once else {}
 
 
 def _plans(given: StageInput, evaluate: Evaluate) -> dict[str, Plan]:

@@ -11,9 +11,12 @@ import logging
 import os
 from functools import cache
 
-from backend.errors import LabelStudioError
+from backend.devices import DevicesBusy
+from backend.errors import BackendError, LabelStudioError
 from backend.lease import LeaseHeld, LeaseLost
 from backend.wiring import Wiring
+from training.errors import TrainingError
+from training.shortages import shortage
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +54,16 @@ def run(job: str, project_id: int, *part: str) -> str:
     except LabelStudioError as error:
         _pause(wiring, job, project_id, str(error), _LABEL_STUDIO_PAUSE_S)
         return str(error)
+    except DevicesBusy as error:  # the project's lease is free: another machine can do it
+        logger.info("project %d: %s: %s", project_id, job, error)
+        return error.wait()
     except Exception as error:
-        text = f"{type(error).__name__}, see the log of the {job} worker"
+        told = shortage(error) or error
+        ours = isinstance(told, (BackendError, TrainingError))
+        text = str(told) if ours else f"{type(error).__name__}, see the log of the {job} worker"
         _pause(wiring, job, project_id, text, _BUG_PAUSE_S)
+        if ours and told is error:
+            return text
         raise
     logger.info("project %d: %s: %s", project_id, job, done)
     return done

@@ -1,7 +1,7 @@
 """The train job: one stage of continual fine-tuning, ended as a candidate or refused.
 
-Runs in a process of its own (SpawnWorker), which owns the GPU. What a killed run had finished is
-kept in Redis, so that the next run goes on from there.
+Runs in a process of its own (SpawnWorker), which holds the devices it trains on. What a killed run
+had finished is kept in Redis, so that the next run goes on from there.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from backend.audit import is_audit
-from backend.committees import train_devices
+from backend.devices import Held, hold, train_devices
 from backend.jobs.prepare import project_texts
+from backend.jobs.progress import Progress
 from backend.label_config import parse
 from backend.lease import Lease
+from backend.projects import Desk
+from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.threads import cores
 from specialists.types import Decision, Verdict
-from training.errors import NothingToTrain, StageCancelled
+from training.errors import NothingToTrain, OutOfMemory, StageCancelled
 from training.model_store import CommitteeManifest
 from training.pool import Place
 
@@ -33,52 +36,74 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TELLING = 0.05  # of a stage; less of it says nothing about the rest
-
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
-    """Run one stage over everything that waits in the pool."""
+    """Run one stage over everything that waits in the pool, on devices where no other one runs.
+
+    Raises DevicesBusy when there is none, and GpuMissing.
+    """
+    if not is_due(wiring, project_id):
+        return "No stage is due."
+    asked = wiring.settings.device
+    with hold(wiring.redis, _devices(wiring, project_id)) as held:
+        if asked.startswith("cuda") and held.devices[0] == "cpu":
+            told = f"DEVICE is {asked}, but this stage trains on the CPU, as TRAIN_FALLBACK says."
+            wiring.journal.error("stage", told, project_id)
+        return _stage(wiring.on(held.devices[0]), project_id, lease, held)
+
+
+def _devices(wiring: Wiring, project_id: int) -> list[str]:
+    """Where this stage may train: on the CPU when it already ran out of a GPU's memory."""
+    state = json.loads(wiring.projects.desk(project_id).stage().get("running") or "{}")
+    return [state["device"]] if "device" in state else train_devices(wiring.settings)
+
+
+def _stage(wiring: Wiring, project_id: int, lease: Lease, held: Held) -> str:
     import torch
 
     from training import own_process
     from training.fine_tune import fine_tune
     from training.stage import run_stage
 
-    if not is_due(wiring, project_id):
-        return "No stage is due."
     torch.set_num_threads(cores())  # torch counts the machine's, not what a container is given
     desk = wiring.projects.desk(project_id)
     tag = wiring.committees.usable(project_id)
     state = _begin(wiring, project_id, tag, lease)
     up_to = int(state["up_to"])
-    given = _given(wiring, project_id, tag, state, lease)
+    given = _given(wiring, project_id, tag, state, lease, held.devices)
     probe = _probe(wiring, project_id)
-    alone = fine_tune if len(given.devices) == 1 else own_process.fine_tune
-    train_one = partial(alone, converted=wiring.settings.models / "converted")
-
-    clock = _Clock()
-
-    def progress(member: str, share: float, loss: float) -> None:
-        if desk.stage().get("cancel") == "1":
-            raise StageCancelled("Called off; its verdicts wait for the next stage.")
-        desk.set_stage(progress=f"{share:.0%} {member} loss {loss:.3f}{clock.left(share)}")
+    # A bound would hold this process's lease back as well, so what is bounded gets its own.
+    here = len(given.devices) == 1 and given.params.memory_mb is None
+    train_one = partial(
+        fine_tune if here else own_process.fine_tune,
+        converted=wiring.settings.models / "converted",
+    )
+    progress = Progress(wiring, project_id, lease, held, state["began"])
 
     def finished(member: str, checkpoint: str) -> None:
         state["done"][member] = checkpoint
-        lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
+        _keep(desk, lease, state)
 
     def evaluate(manifest: CommitteeManifest, control: str, texts: Sequence[str]) -> list[Decision]:
         """Judge a committee in the form in which it would be served."""
+        progress.check()
         wiring.committees.prepare(wiring.store.save_committee(manifest), control, probe[control])
         return wiring.committees.evaluate(manifest, control, texts)
 
     try:
+        progress.check()
         result = run_stage(given, wiring.store, train_one, evaluate, progress, finished)
-    except (NothingToTrain, StageCancelled) as error:
-        lease.transaction(lambda pipe: _end(desk, pipe, up_to))
-        wiring.journal.error("stage", str(error), project_id)
-        return str(error)
+    except (NothingToTrain, StageCancelled, OutOfMemory) as error:
+        told = str(error)
+        if isinstance(error, OutOfMemory) and _falls_back(wiring.settings, held):
+            told += " It goes on on the CPU."
+            _keep(desk, lease, {**state, "device": "cpu"})  # for its next run
+        else:
+            lease.transaction(lambda pipe: _end(desk, pipe, up_to))
+        wiring.journal.error("stage", told, project_id)
+        return told
     card = result.card
+    lease.check()
     wiring.store.save_card(card)
 
     def end(pipe: Any) -> None:
@@ -95,13 +120,18 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
 
 
 def _given(
-    wiring: Wiring, project_id: int, tag: str, state: Mapping[str, Any], lease: Lease
+    wiring: Wiring,
+    project_id: int,
+    tag: str,
+    state: Mapping[str, Any],
+    lease: Lease,
+    devices: Sequence[str],
 ) -> StageInput:
     """What a stage works on: the verdicts up to a number, and how to learn from them."""
     from training.params import FineTuneParams, Method
     from training.stage import StageInput
 
-    up_to, devices = int(state["up_to"]), train_devices(wiring.settings.device)
+    up_to = int(state["up_to"])
     fresh, earlier = _verdicts(wiring, project_id, tag, up_to)
     measures = wiring.slice(project_id)
     lease.transaction(lambda pipe: measures.give([*fresh, *earlier], pipe))
@@ -113,29 +143,13 @@ def _given(
             method=cast(Method, wiring.settings.fine_tune),
             epochs=wiring.settings.stage_epochs,
             device=devices[0],
+            memory_mb=wiring.settings.train_memory_mb,
         ),
         seed=up_to,
         done=state["done"],
         devices=devices,
         held_out=measures.held_out(),
     )
-
-
-class _Clock:
-    """How long a stage still takes, by how fast it went so far in this run."""
-
-    def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None  # seconds, share done by then
-
-    def left(self, share: float) -> str:
-        """In words, empty while nobody can say."""
-        now_s = time.monotonic()
-        if self._began is None:
-            self._began = (now_s, share)
-        began_s, before = self._began
-        if share - before < _TELLING:
-            return ""
-        return f", {(now_s - began_s) * (1 - share) / (share - before):.0f} s left"
 
 
 def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict]:
@@ -171,8 +185,9 @@ def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str,
     desk, measures = wiring.projects.desk(project_id), wiring.slice(project_id)
     state: dict[str, Any] = json.loads(desk.stage().get("running") or "{}")
     if state.get("tag") != tag:
-        state = {"tag": tag, "up_to": wiring.pool(project_id).sequence(), "done": {}}
-        lacking = measures.lacks(*_verdicts(wiring, project_id, tag, state["up_to"]))
+        up_to = wiring.pool(project_id).sequence()
+        state = {"tag": tag, "up_to": up_to, "done": {}, "began": time.time()}
+        lacking = measures.lacks(*_verdicts(wiring, project_id, tag, up_to))
 
         def begin(pipe: Any) -> None:
             measures.hold(lacking, pipe)
@@ -182,7 +197,17 @@ def _begin(wiring: Wiring, project_id: int, tag: str, lease: Lease) -> dict[str,
     return state
 
 
-def _end(desk: Any, pipe: Any, up_to: int) -> None:
+def _keep(desk: Desk, lease: Lease, state: Mapping[str, Any]) -> None:
+    """Remember how far the stage is, for a run after this one was killed."""
+    lease.transaction(lambda pipe: desk.set_stage(pipe, running=json.dumps(state)))
+
+
+def _falls_back(settings: Settings, held: Held) -> bool:
+    """Whether a stage that ran out of memory goes on on the CPU."""
+    return settings.train_fallback == "cpu" and held.devices[0] != "cpu"
+
+
+def _end(desk: Desk, pipe: Any, up_to: int) -> None:
     desk.set_stage(
         pipe,
         running="",

@@ -49,6 +49,7 @@ class Machine:
         self.wiring = Wiring(self.settings)
         self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._left: list[int] = []  # killed alone
 
     def __enter__(self) -> Machine:
         self.start("redis")
@@ -58,6 +59,7 @@ class Machine:
     def __exit__(self, *error: object) -> None:
         for name in list(self._running):
             self.kill(name)
+        end_sessions(self._left, 0.5)
         self._short.cleanup()
 
     def start(self, *names: str) -> None:
@@ -86,6 +88,31 @@ class Machine:
         os.kill(process.pid, number)
         process.wait(30)
         end_sessions([process.pid])
+
+    def second(self, name: str, **settings: str) -> str:
+        """Start one more of a program, with settings of its own; returns the name it goes by."""
+        first = self._running.pop(name, None)
+        environ, self.environ = self.environ, {**self.environ, **settings}
+        try:
+            self.start(name)
+        finally:
+            self.environ = environ
+        other = f"{name} {len(self._running) + 1}"
+        self._running[other] = self._running.pop(name)
+        if first:
+            self._running[name] = first
+        return other
+
+    def kill_alone(self, name: str) -> None:
+        """Kill a program at once and leave what it started alone, until the end of the test."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait(30)
+        self._left.append(process.pid)
+
+    def pid(self, name: str) -> int:
+        """The process of a program that runs."""
+        return self._running[name].pid
 
     def http(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Ask the web process."""

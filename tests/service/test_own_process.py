@@ -13,12 +13,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import publish
 
+from specialists import registry
 from specialists.errors import SpecialistUnavailable
 from specialists.types import Label, LabelSet, SpecialistRef
 from training import fine_tune as here
 from training import own_process
+from training.course import Course, Member
 from training.errors import TrainingError
 from training.fine_tune import Example
+from training.model_store import ModelStore
 from training.params import FineTuneParams
 
 LABELS = LabelSet((Label("negative"), Label("positive")))
@@ -87,3 +90,20 @@ def test_a_stage_that_is_over_takes_its_process_along(ref: SpecialistRef, tmp_pa
     with pytest.raises(Over):
         train(ref, tmp_path / "out", stop, replace(PARAMS, epochs=1_000))
     assert not multiprocessing.active_children()
+
+
+def test_what_memory_is_too_small_for_trains_in_smaller_parts(tmp_path: Path) -> None:
+    """A shipped specialist, 256 tokens a text; the whole batch would take over a gigabyte."""
+    labels = LabelSet((Label("positive"), Label("neutral"), Label("negative")))
+    ref = registry.default_members(labels)[0]
+    texts = [f"item {n} was not what we hoped for " * 40 for n in range(8)]
+    member = Member(ref, labels, [Example(text, ("negative",)) for text in texts])
+    params = FineTuneParams(epochs=1, batch_size=4, memory_mb=900)
+    told: dict[str, str] = {}
+    store = ModelStore(tmp_path)
+    course = Course(
+        params, store, own_process.fine_tune, lambda *_: None, told.__setitem__, ["cpu"]
+    )
+    assert course.train({"a": member}, {}) == told
+    assert course.at_once["a"] < 4
+    assert store.open(told["a"]).is_dir()

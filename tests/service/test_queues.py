@@ -86,4 +86,5 @@ def test_a_job_s_state_can_be_asked(queues: Queues) -> None:
         "job_id": job.id,
         "status": "queued",
         "description": "push project 7",
+        "meta": {},
     }

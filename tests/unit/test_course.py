@@ -11,6 +11,7 @@ import pytest
 from specialists.errors import SpecialistUnavailable
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.course import Course, FineTune, Member
+from training.errors import OutOfMemory
 from training.fine_tune import Example
 from training.model_store import ModelStore
 from training.params import FineTuneParams
@@ -114,13 +115,50 @@ def test_a_member_that_cannot_be_had_is_left_and_all_of_them_fail(
 def test_a_failure_on_one_device_ends_the_course_and_keeps_what_was_finished(gym: Gym) -> None:
     def failing(ref: SpecialistRef, *rest: object) -> None:
         if ref.name == "m1":
-            raise OSError("out of memory")
+            raise OSError("the driver failed")
         gym.learn(ref, *rest)  # type: ignore[arg-type]
 
     gym.both.abort()
     names = {key: member for key, member in MEMBERS.items() if key != "mood/m0"}
-    with pytest.raises(OSError, match="out of memory"):
+    with pytest.raises(OSError, match="the driver failed"):
         gym.course(GPUS, failing).train(names, {})
     assert "mood/m1" not in gym.finished
     for checkpoint in gym.finished.values():
         assert gym.store.open(checkpoint).is_dir()
+
+
+def sparing(gym: Gym, enough_for: int) -> FineTune:
+    """A learner whose memory is enough for so many texts at once."""
+
+    def learn(
+        ref: SpecialistRef,
+        labels: LabelSet,
+        folder: Path | None,
+        examples: Sequence[Example],
+        out: Path,
+        params: FineTuneParams,
+        report: Callable[[float, float], None],
+        held_out: Sequence[Example],
+    ) -> None:
+        (out / "half-written").touch()
+        if (params.at_once or params.batch_size) > enough_for:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        (out / "half-written").unlink()
+        gym.learn(ref, labels, folder, examples, out, params, report, held_out)
+
+    return learn
+
+
+@pytest.mark.parametrize("devices", [(), GPUS])
+def test_out_of_memory_a_member_trains_on_in_smaller_parts(
+    gym: Gym, devices: Sequence[str]
+) -> None:
+    course = gym.course(devices, sparing(gym, enough_for=5))
+    assert course.train(MEMBERS, {}) == gym.course(()).train(MEMBERS, {})
+    assert course.at_once == dict.fromkeys(MEMBERS, 4)  # of 16, 8 and 4
+
+
+def test_a_member_for_which_one_text_is_too_much_ends_the_course(gym: Gym) -> None:
+    with pytest.raises(OutOfMemory, match="m0: the memory of cpu .* TRAIN_MEMORY_MB"):
+        gym.course((), sparing(gym, enough_for=0)).train(MEMBERS, {})
+    assert gym.trained == {} and gym.finished == {}

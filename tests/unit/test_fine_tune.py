@@ -258,3 +258,21 @@ def test_an_anchor_keeps_weights_near_those_of_before(ref: SpecialistRef, tmp_pa
         return sum(float((after[name] - before[name]).square().sum()) for name in before)
 
     assert 0 < moved(30.0) < moved(0.0) / 2
+
+
+def test_a_batch_in_parts_gives_what_a_whole_one_gives(ref: SpecialistRef, tmp_path: Path) -> None:
+    """But for rounding: weights of examples and a last, smaller part count as in the whole."""
+    config = Path(ref.source) / "config.json"
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **still}))
+    examples = [replace(e, weight=1 + n % 3) for n, e in enumerate(EXAMPLES)]
+    losses: dict[int | None, list[float]] = {None: [], 3: []}
+    for at_once, told in losses.items():
+        params = replace(FULL, epochs=8, batch_size=5, at_once=at_once)
+
+        def progress(share: float, loss: float, told: list[float] = told) -> None:
+            told.append(loss)
+
+        fine_tune(ref, LABELS, None, examples, tmp_path / str(at_once), params, progress)
+    assert losses[3] == pytest.approx(losses[None], rel=0.01)
+    assert losses[None][-1] < 0.95 * losses[None][0]  # that is: the gradients are the same

@@ -30,6 +30,8 @@ RANGES = {
     "PROMOTE_EVERY": (0, 30 * 86400),
     "KEEP_TAGS": (2, 50),
     "STAGE_EPOCHS": (1, 50),
+    "STAGE_TIMEOUT": (1, 86_400),
+    "TRAIN_MEMORY_MB": (500, 1_000_000),
     "RECONCILE_EVERY": (5, 86400),
     "MEMORY_MB": (100, 1_000_000),
     "MAX_BODY_MB": (1, 2000),
@@ -110,7 +112,16 @@ def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["LLM_MODE", "LLM_BATCH", "LLM_PROVIDER", "DECISION_RULE", "FINE_TUNE", "LOG_LEVEL", "DEVICE"],
+    [
+        "LLM_MODE",
+        "LLM_BATCH",
+        "LLM_PROVIDER",
+        "DECISION_RULE",
+        "FINE_TUNE",
+        "TRAIN_FALLBACK",
+        "LOG_LEVEL",
+        "DEVICE",
+    ],
 )
 def test_an_unknown_choice_is_refused(name: str) -> None:
     assert refusal(**{name: "maybe"}).startswith(f"{name} is 'maybe'; ")
