@@ -11,20 +11,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from specialists.evidence import Evidence
-from specialists.value_rule import (
-    FIRST_ACCURACY,
+from specialists.chances import (
     Array,
-    Head,
-    RuleState,
-    Trust,
-    ValueRule,
     first_probabilities,
     fuse,
     log_softmax,
     member_scores,
     symmetric,
 )
+from specialists.evidence import Evidence
+from specialists.rule_state import FIRST_ACCURACY, Head, RuleState, Trust
+from specialists.value_rule import ValueRule
 from training.calibration import calibrate
 from training.heads import View
 from training.reliability import Answers, answered, compare, confusion, proven

@@ -14,14 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from specialists.value_rule import (
-    FIRST_ACCURACY,
-    Array,
-    Trust,
-    fuse,
-    surest_of_each,
-    symmetric,
-)
+from specialists.chances import Array, fuse, surest_of_each, symmetric
+from specialists.rule_state import FIRST_ACCURACY, Trust
 
 Indices = npt.NDArray[Any]
 

@@ -24,8 +24,9 @@ from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
-from specialists.value_rule import MIN_GAIN, RuleState, ValueRule
+from specialists.value_rule import MIN_GAIN, ValueRule
 from training.promise import Promise, certify
 from training.refit import LEAST, Refit, refit
 from training.reliability import CHECKED, Indices

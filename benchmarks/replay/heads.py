@@ -21,11 +21,11 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from specialists import weights
 from specialists.batching import batches
+from specialists.chances import log_softmax
 from specialists.encoder import Encoder
 from specialists.evidence import Evidence
 from specialists.loading import Parts, open_model
 from specialists.transformer import Specialist, Verbatim
-from specialists.value_rule import log_softmax
 
 See = Callable[[Sequence[str]], Any]  # texts to what a pipeline takes, row by row
 Indices = npt.NDArray[np.intp]

@@ -20,8 +20,9 @@ from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
-from specialists.value_rule import MIN_GAIN, RuleState
+from specialists.value_rule import MIN_GAIN
 
 CLEAR = "I love this, wonderful, the best day ever!"
 UNCLEAR = "Well, it is what it is, half good and half bad."

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from tiny_models import publish
 
+from specialists.chances import unit
 from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
 from specialists.registry import unmatched
+from specialists.rule_state import RuleState
 from specialists.transformer import Specialist, Verbatim
 from specialists.types import Label, LabelSet, SpecialistRef
-from specialists.value_rule import RuleState, ValueRule, unit
+from specialists.value_rule import ValueRule
 
 LABELS = LabelSet((Label("negative"), Label("positive")))
 MAP = {"NEG": "negative", "POS": "positive"}
