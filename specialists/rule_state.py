@@ -1,4 +1,4 @@
-"""What the value rule has learned: weights, live heads, and what the LLM's answers are worth.
+"""What the value rule has learned: weights, heads, the live member, what the LLM is worth.
 
 Workers refit it (training/refit.py), it travels as JSON, and value_rule.py evaluates it.
 """
@@ -38,6 +38,23 @@ class Head:
 
 
 @dataclass(frozen=True, eq=False)
+class Live:
+    """The live member: a head on the frozen view, which learns from all verdicts at once.
+
+    `weight` is what it counts in the pool once it is `admitted`; it was trained on `verdicts`. On
+    `checked` texts, of which no member had learned, its vote makes the log-loss of the pool smaller
+    by `gain` a text.
+    """
+
+    head: Head
+    weight: float
+    admitted: bool
+    verdicts: int
+    checked: int
+    gain: float
+
+
+@dataclass(frozen=True, eq=False)
 class RuleState:
     """What the rule has learned in one project for one control at one tag.
 
@@ -47,6 +64,7 @@ class RuleState:
     show the other to be worse, "unproven" until the LLM's answers go with votes that are sure.
     From `accept_above` on an answer keeps TARGET_ERROR. `calibration` is (slope, offset): what a
     confidence c of the LLM's multiplies the odds of its answer by, exp(slope logit(c) + offset).
+    `live` is the live member, None before it was trained.
     """
 
     member_weights: Array
@@ -59,6 +77,7 @@ class RuleState:
     llm_accuracy: float = FIRST_ACCURACY
     accept_above: float | None = None
     calibration: tuple[float, float] | None = None
+    live: Live | None = None
 
     @classmethod
     def first(cls, members: int, labels: int) -> RuleState:
@@ -74,22 +93,30 @@ class RuleState:
 
     def to_json(self) -> str:
         """Pack as JSON, arrays in half precision; read back by `from_json`."""
-        row = {name: value for name, value in self.__dict__.items() if name != "heads"}
-        return json.dumps({**row, "heads": [head.__dict__ for head in self.heads]}, default=_pack)
+        return json.dumps(self.__dict__, default=_pack)
 
     @classmethod
     def from_json(cls, raw: str) -> RuleState:
         """Read what `to_json` wrote."""
         row = json.loads(raw, object_hook=_unpack)
         heads = tuple(Head(**head) for head in row["heads"])
-        slope = row.get("calibration")
-        return cls(**{**row, "heads": heads, "calibration": tuple(slope) if slope else None})
+        slope, live = row.get("calibration"), row.get("live")
+        return cls(
+            **{
+                **row,
+                "heads": heads,
+                "calibration": tuple(slope) if slope else None,
+                "live": Live(**{**live, "head": Head(**live["head"])}) if live else None,
+            }
+        )
 
 
 def _pack(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         raw = base64.b64encode(value.astype("<f2").tobytes()).decode("ascii")
         return {"f2": raw, "shape": list(value.shape)}
+    if isinstance(value, (Head, Live)):
+        return value.__dict__
     raise TypeError(f"cannot pack {type(value).__name__}")
 
 

@@ -29,6 +29,8 @@ from specialists.evidence import Evidence
 from specialists.rule_state import RuleState
 from specialists.types import Decision, LabelSet, MemberVote
 
+LIVE = "live member"
+"""How the live member is called among the votes."""
 MIN_GAIN = 0.01
 """Below this expected gain in the chance of a right label a call is not worth its price."""
 
@@ -43,11 +45,14 @@ class ValueRule:
         """Decide each text, in order."""
         if not len(evidence):
             return []
-        opinions = self._opinions(evidence)
-        probabilities = self._pooled(evidence, opinions)
+        opinions, live = self._opinions(evidence), self._live(evidence)
+        probabilities = self._pooled(evidence, opinions, live)
         gains = self.gains(probabilities)
         views = [f"head {number}" for number in range(1, len(opinions) + 1)]
-        votes = _said(names, evidence.votes, labels.names)
+        heard = evidence.votes
+        if live is not None:
+            names, heard = (*names, LIVE), np.concatenate([heard, np.exp(live)[:, None]], axis=1)
+        votes = _said(names, heard, labels.names)
         heads = _said(views, np.exp(opinions).transpose(1, 0, 2), labels.names)
         return [
             self._decide(
@@ -67,7 +72,7 @@ class ValueRule:
 
     def probabilities(self, evidence: Evidence) -> Array:
         """How likely each label is right, shape (texts, labels), before any answer of the LLM."""
-        return self._pooled(evidence, self._opinions(evidence))
+        return self._pooled(evidence, self._opinions(evidence), self._live(evidence))
 
     def _opinions(self, evidence: Evidence) -> Array:
         """Log-probabilities of the heads, shape (heads, texts, labels)."""
@@ -78,11 +83,23 @@ class ValueRule:
         texts, _, labels = evidence.votes.shape
         return np.stack(said) if said else np.zeros((0, texts, labels))
 
-    def _pooled(self, evidence: Evidence, opinions: Array) -> Array:
+    def _live(self, evidence: Evidence) -> Array | None:
+        """Log-probabilities of the live member, (texts, labels), if it was admitted.
+
+        NaN for texts that were observed before the frozen view was.
+        """
+        live = self.state.live
+        if live is None or not live.admitted or evidence.frozen is None:
+            return None
+        return live.head.log_probabilities(evidence.frozen)
+
+    def _pooled(self, evidence: Evidence, opinions: Array, live: Array | None) -> Array:
         if not self.state.verdicts:
             return first_probabilities(evidence)
         pooled = member_scores(evidence) @ self.state.member_weights
-        pooled += np.tensordot(self.state.head_weights, opinions, axes=1)
+        pooled += np.tensordot(self.state.head_weights[: len(opinions)], opinions, axes=1)
+        if live is not None and self.state.live:
+            pooled += self.state.live.weight * np.nan_to_num(live)
         result: Array = np.exp(log_softmax(pooled))
         return result
 
