@@ -301,9 +301,10 @@ class Committees:
 
     def is_prepared(self, tag: str, control: str) -> bool:
         """Whether every member's fastest form here is known. Raises as `committee` does."""
-        return all(
-            self._models.is_prepared(ref, folder) for ref, folder in self._members(tag, control)
-        )
+        members = self._members(tag, control)
+        if self._sees(tag, control) and not self._models.is_base_prepared():
+            return False
+        return all(self._models.is_prepared(ref, folder) for ref, folder in members)
 
     def prepare(self, tag: str, control: str, texts: Sequence[str]) -> int:
         """Find and keep the fastest form of each member, checked on real texts; returns how many.
@@ -314,7 +315,12 @@ class Committees:
         if len(texts) < _LEAST_TEXTS:
             return 0
         members = self._members(tag, control)
-        return sum(self._models.prepare(ref, folder, texts) for ref, folder in members)
+        base = self._sees(tag, control) and self._models.prepare_base(texts)
+        return base + sum(self._models.prepare(ref, folder, texts) for ref, folder in members)
+
+    def _sees(self, tag: str, control: str) -> bool:
+        """Whether a control's committee has the frozen view of the base model, see `load`."""
+        return not self._store.committee(tag).controls[control].labels.multiple
 
     def _members(self, tag: str, control: str) -> list[tuple[SpecialistRef, Path | None]]:
         """The members of a control, with their checkpoint folders."""

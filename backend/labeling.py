@@ -22,7 +22,7 @@ from backend.predictions import Part
 from backend.projects import Desk, HardSample
 from backend.rules import Rules
 from backend.votes import Votes
-from specialists.evidence import Evidence, whole
+from specialists.evidence import Evidence, has_frozen, whole
 from specialists.types import Decision, Verdict
 from training.pool import Place, Pool
 
@@ -101,14 +101,22 @@ class Labeler:
             self._evidence.show(project_id, control.name, tag, shown)
         return [_labeled(task, tag, own) for task, own in zip(read, parts, strict=True)]
 
-    def observe(self, project_id: int, control: str, tag: str, texts: Mapping[int, str]) -> None:
+    def observe(
+        self, project_id: int, control: str, tag: str, texts: Mapping[int, str]
+    ) -> list[Row]:
         """Store what the committee of a tag says of tasks' texts, without deciding anything.
+
+        Returns a row a task.
 
         Raises:
             CheckpointDamaged: The tag's committee cannot be loaded.
         """
         committee = self._committees.committee(tag, control)
-        self._observed(project_id, tag, control, committee, list(texts.items()), None)
+        seen = self._observed(project_id, tag, control, committee, list(texts.items()), None)
+        return [
+            Row(task_id, text_hash(text), committee.names, seen[text])
+            for task_id, text in texts.items()
+        ]
 
     def _read(self, project_id: int, controls: Sequence[Control], task: Mapping[str, Any]) -> _Task:
         task_id = task["id"] if is_id(task.get("id")) else None
@@ -172,7 +180,8 @@ class Labeler:
         for task_id, text in texts:
             row = None if task_id is None else rows.get(task_id)
             if row and row.members == committee.names and row.text_hash == text_hash(text):
-                if whole(row.evidence):
+                # What was stored before the frozen view was asked is asked again.
+                if whole(row.evidence) and has_frozen(row.evidence) >= committee.sees:
                     found[task_id, text] = row.evidence
         return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from redis.client import Pipeline
 
 from backend.wiring import Wiring
+from specialists.rule_state import Live
 from training.intervals import wilson
 
 LEAST_ANSWERS = 10
@@ -72,6 +73,19 @@ def estimate(
     return {"basis": "committee", "n": accepted, "accuracy": accuracy, "low": low, "high": high}
 
 
+def live(member: Live | None) -> str:
+    """Say whether the live member is admitted, and why; empty while there is none."""
+    if member is None:
+        return ""
+    found = "is admitted" if member.admitted else "is not admitted"
+    better = "smaller" if member.gain >= 0 else "greater"
+    why = f"with it the log-loss is {abs(member.gain):.3f} {better} on {member.checked} texts"
+    return (
+        f"the live member, trained on {member.verdicts} verdicts, {found}: "
+        f"{why if member.checked else 'no text yet that the members have not learned'}"
+    )
+
+
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """Say a control's report for people."""
     lines = [
@@ -81,6 +95,8 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
     if report["promise"]:
         lines.append(report["promise"])
     lines.append(_trust(report))
+    if report.get("live"):
+        lines.append(report["live"])
     for key, words in (
         ("llm_overrode", "the LLM overrode a unanimous committee"),
         ("llm_overridden", "the committee overrode the LLM"),

@@ -18,8 +18,9 @@ from redis.client import Pipeline
 from backend.projects import Projects
 from backend.settings import Settings
 from specialists.decision import DecisionRule, PaperRule
+from specialists.rule_state import RuleState
 from specialists.types import LabelSet
-from specialists.value_rule import RuleState, ValueRule
+from specialists.value_rule import ValueRule
 
 logger = logging.getLogger(__name__)
 

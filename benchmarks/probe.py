@@ -23,8 +23,8 @@ from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
 
 from benchmarks.replay.data import ReplayError, evaluated, read_rows
 from benchmarks.replay.members import assemble
+from specialists.chances import first_probabilities, unit
 from specialists.registry import EMBEDDED
-from specialists.value_rule import first_probabilities, unit
 
 SPLITS = 4
 TESTED = 800  # texts that each split is measured on

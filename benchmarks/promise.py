@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specialists.chances import log_softmax
 from specialists.evidence import Evidence
-from specialists.value_rule import RuleState, ValueRule, log_softmax
+from specialists.rule_state import RuleState
+from specialists.value_rule import ValueRule
 from training.promise import CONFIDENCE, Promise, certify
 
 Array = npt.NDArray[np.float64]

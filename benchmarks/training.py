@@ -27,11 +27,11 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from benchmarks.texts import Sample, Unusable, add_options, chosen
+from specialists.chances import first_probabilities
 from specialists.committee import Committee
 from specialists.loading import find_parts, open_model
 from specialists.registry import EMBEDDED_PREFIX, default_members
 from specialists.types import Label, LabelSet, SpecialistRef
-from specialists.value_rule import first_probabilities
 from training.fine_tune import Example, fine_tune
 from training.params import FineTuneParams
 from training.sources import normalised, of

@@ -46,12 +46,14 @@ class Committee:
         problems: Sequence[str] = (),
         observer: Specialist | None = None,
     ) -> None:
-        """Join members; `observer` gives features alone, where no member gives any."""
+        """Join members; `observer` gives the frozen view and does not vote."""
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
         self._told = 0
-        self.specialists = (*(one for _, one in members), *([observer] if observer else []))
+        self._members = tuple(one for _, one in members)
+        self._observer = observer
+        self.specialists = (*self._members, *([observer] if observer else []))
         self._encodings = _distinct([one.encoding for one in self.specialists])
 
     @classmethod
@@ -64,9 +66,9 @@ class Committee:
     ) -> Committee:
         """Load what can be loaded; `folders` has the checkpoint folder by member name.
 
-        The reasons of members left out are in `problems`. A committee whose members give no
-        features sees texts with the embedded base model, so that it can learn. Without `models`
-        nothing is shared and everything runs in fp32.
+        The reasons of members left out are in `problems`. Of single choice, it also sees texts with
+        the embedded base model, so that the live member can learn whoever the others are. Without
+        `models` nothing is shared and everything runs in fp32.
         """
         models = models or Models()
         members: list[tuple[str, Specialist]] = []
@@ -78,9 +80,19 @@ class Committee:
             except SpecialistUnavailable as error:
                 _log.warning("%s: left out of the committee: %s", ref.name, error)
                 problems.append(str(error))
-        seeing = any(isinstance(one, Model) for _, one in members)
-        observer = None if seeing else models.embedder(labels)
+        observer = None
+        if not labels.multiple:
+            try:
+                observer = models.embedder(labels)
+            except SpecialistUnavailable as error:
+                _log.warning("no live member: %s", error)
+                problems.append(str(error))
         return cls(labels, members, problems, observer)
+
+    @property
+    def sees(self) -> bool:
+        """Whether its evidence has the frozen view."""
+        return self._observer is not None
 
     def new_problems(self) -> list[str]:
         """The problems that were not given here before."""
@@ -106,16 +118,20 @@ class Committee:
         return [Encoded(tuple(forms[i] for forms in by_encoding)) for i in range(len(texts))]
 
     def forward(self, batch: Sequence[Encoded]) -> Evidence:
-        """What all members say of one padded batch: votes (B, members, labels), and features."""
+        """What all members say of one padded batch: votes (B, members, labels), and the views."""
         collated = {
             id(encoding): encoding.collate([one.forms[i] for one in batch])
             for i, encoding in enumerate(self._encodings)
         }
-        seen = [self._hear(one, collated[id(one.encoding)], len(batch)) for one in self.specialists]
+        seen = [self._hear(one, collated[id(one.encoding)], len(batch)) for one in self._members]
+        frozen = None
+        if self._observer:
+            frozen = self._observer.forward(collated[id(self._observer.encoding)]).frozen
         none = np.zeros((len(batch), 0, len(self.labels.labels)), dtype=np.float32)
         return Evidence(
             np.concatenate([none, *(one.votes for one in seen)], axis=1),
             tuple(view for one in seen for view in one.features),
+            frozen,
         )
 
     def _hear(self, one: Specialist, batch: Any, size: int) -> Evidence:

@@ -1,4 +1,4 @@
-"""What a committee says of texts and sees in them: votes, and features for live heads.
+"""What a committee says of texts and sees in them: votes, features for heads, and a frozen view.
 
 Arrays and their packing only; no texts, no models. Packed evidence is stored per task, so that a
 decision can be made again at no cost when the rule has learned something.
@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,14 @@ class Evidence:
     """Votes and features of texts, row by row.
 
     `votes` (texts, members, labels), NaN where a member does not know a label; `features` has one
-    array (texts, width) a view: a layer of a member, averaged over the text's tokens.
+    array (texts, width) a view: a layer of a member, averaged over the text's tokens. `frozen`
+    (texts, width) is what a model that is never trained sees; a row of NaN where it was not asked,
+    None where it was not asked about any.
     """
 
     votes: Floats = field(repr=False)
     features: tuple[Floats, ...] = field(default=(), repr=False)
+    frozen: Floats | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """How many texts."""
@@ -42,11 +46,15 @@ class Evidence:
         chosen = np.asarray(which)
         if not chosen.size:
             chosen = chosen.astype(np.intp)  # an empty list would be of floats
-        return Evidence(self.votes[chosen], tuple(view[chosen] for view in self.features))
+        return self._at(chosen)
 
     def row(self, i: int) -> Evidence:
         """The evidence of one text: a view, and so cheaper than `rows`."""
-        return Evidence(self.votes[i : i + 1], tuple(view[i : i + 1] for view in self.features))
+        return self._at(slice(i, i + 1))
+
+    def _at(self, which: Any) -> Evidence:
+        frozen = None if self.frozen is None else self.frozen[which]
+        return Evidence(self.votes[which], tuple(view[which] for view in self.features), frozen)
 
     @classmethod
     def join(cls, parts: Sequence[Evidence]) -> Evidence:
@@ -57,12 +65,15 @@ class Evidence:
         """
         votes = np.concatenate([part.votes for part in parts])
         views = zip(*(part.features for part in parts), strict=True)
-        return cls(votes, tuple(np.concatenate(view) for view in views))
+        return cls(votes, tuple(np.concatenate(view) for view in views), _joined(parts))
 
     def pack(self) -> list[bytes]:
         """A piece a text, in half precision, little-endian: its shapes first, then its values."""
-        arrays = [self.votes, *self.features]
-        shapes = [(1, *array.shape[1:]) for array in arrays]
+        arrays, shapes = [self.votes, *self.features], []
+        shapes += [(1, *array.shape[1:]) for array in arrays]
+        if self.frozen is not None:
+            arrays.append(self.frozen)
+            shapes.append(self.frozen.shape[1:])  # one dimension: this is how it is told apart
         head = _numbers(len(shapes), *(n for shape in shapes for n in (len(shape), *shape)))
         flat = [
             array.reshape(len(self), math.prod(shape)).astype("<f2")
@@ -74,9 +85,13 @@ class Evidence:
     def unpack(cls, pieces: Sequence[bytes]) -> Evidence:
         """Read pieces that `pack` made of texts of one committee, at least one.
 
+        Some may be without the frozen view: stored before it was asked.
+
         Raises:
             ValueError: A piece is cut off, is something else, or is of another committee.
         """
+        if len({len(piece) for piece in pieces}) > 1:
+            return cls._unpack_both(pieces)
         head, shapes = read_head(pieces[0])
         size = head + _HALF_BYTES * sum(map(math.prod, shapes))
         first = pieces[0][:head]
@@ -86,10 +101,42 @@ class Evidence:
         values = np.ascontiguousarray(raw).view("<f2").astype(np.float32)
         ends = np.cumsum([math.prod(shape) for shape in shapes])
         arrays = [
-            part.reshape(len(pieces), *shape[1:])
+            part.reshape(len(pieces), *(shape[1:] or shape))
             for part, shape in zip(np.split(values, ends[:-1], axis=1), shapes, strict=True)
         ]
-        return cls(arrays[0], tuple(arrays[1:]))
+        frozen = arrays.pop() if len(shapes[-1]) == 1 else None
+        return cls(arrays[0], tuple(arrays[1:]), frozen)
+
+    @classmethod
+    def _unpack_both(cls, pieces: Sequence[bytes]) -> Evidence:
+        """Read pieces with the frozen view and pieces without it, in their order."""
+        seeing = np.array([has_frozen(piece) for piece in pieces])
+        if seeing.all() or not seeing.any():
+            raise ValueError(_NO_EVIDENCE)
+        order = [*np.flatnonzero(seeing), *np.flatnonzero(~seeing)]
+        seen, unseen = (
+            cls.unpack([piece for piece, sees in zip(pieces, seeing, strict=True) if sees == which])
+            for which in (True, False)
+        )
+        if unseen.features and not seen.features:
+            # Where no member gives a view, the base model's were theirs once.
+            unseen = cls(unseen.votes, (), np.concatenate(unseen.features, axis=1))
+        return cls.join([seen, unseen]).rows(np.argsort(order))
+
+
+def _joined(parts: Sequence[Evidence]) -> Floats | None:
+    """The frozen views one after the other, NaN for parts without."""
+    widths = [part.frozen.shape[1] for part in parts if part.frozen is not None]
+    if not widths:
+        return None
+    unseen = (np.full((len(part), widths[0]), np.nan, dtype=np.float32) for part in parts)
+    views = zip(parts, unseen, strict=True)
+    return np.concatenate([nan if part.frozen is None else part.frozen for part, nan in views])
+
+
+def has_frozen(piece: bytes) -> bool:
+    """Whether packed evidence has the frozen view; raises ValueError as `read_head` does."""
+    return len(read_head(piece)[1][-1]) == 1
 
 
 def whole(piece: bytes) -> bool:

@@ -38,7 +38,8 @@ from specialists.transformer import Embedder, Specialist, Transformer
 from specialists.types import LabelSet, SpecialistRef
 
 _T = TypeVar("_T")
-_BASE = ("unused",)  # the embedded base has no classifier; one of this label is put over it
+_BASE = "the embedded base model"
+_UNUSED = ("unused",)  # it has no classifier; one of this label is put over it
 
 
 class Models:
@@ -85,10 +86,17 @@ class Models:
         return _told(ref.source, folder, opened)
 
     def embedder(self, labels: LabelSet) -> Specialist:
-        """Open the embedded base model as it is: it votes on nothing and gives features."""
-        parts = Parts(weights.minilm(), labels=_BASE)
-        encoder = self._encoder(parts, open_config(parts))
-        return Embedder(self._runtime(parts), encoder, len(labels.labels))
+        """Open the embedded base model as it is: it votes on nothing and gives the frozen view.
+
+        Raises SpecialistUnavailable when its weights cannot be had.
+        """
+
+        def opened() -> Specialist:
+            parts = _base()
+            encoder = self._encoder(parts, open_config(parts))
+            return Embedder(self._runtime(parts), encoder, len(labels.labels))
+
+        return _told(_BASE, None, opened)
 
     def is_prepared(self, ref: SpecialistRef, folder: Path | None) -> bool:
         """Whether nothing is left to prepare: its fastest form is known, or it cannot be opened."""
@@ -96,7 +104,17 @@ class Models:
             parts = find_parts(ref.source, folder, self._converted)
         except (SpecialistUnavailable, ValueError, OSError):
             return True
-        return self._exports is None or self._form(content(parts)) is not None
+        return self._is_prepared(parts)
+
+    def is_base_prepared(self) -> bool:
+        """The same of the embedded base model."""
+        try:
+            return self._is_prepared(_base())
+        except (SpecialistUnavailable, OSError):
+            return True
+
+    def _is_prepared(self, parts: Parts) -> bool:
+        return self._exports is None or self._form(parts) is not None
 
     def prepare(self, ref: SpecialistRef, folder: Path | None, texts: Sequence[str]) -> bool:
         """Find the fastest form that answers real `texts` as fp32 does, and keep it on disk.
@@ -104,25 +122,34 @@ class Models:
         False when there was nothing to do. Takes seconds: for workers. Raises
         SpecialistUnavailable when the model was known to open and does not.
         """
-        if self._exports is None or self.is_prepared(ref, folder):
+        if self.is_prepared(ref, folder):
             return False
-        exports = self._exports
 
         def made() -> bool:
-            parts = find_parts(ref.source, folder, self._converted)
-            encoder = self._encoder(parts, open_config(parts))
-            model, _ = open_model(parts)
-            preparation.prepare(
-                model,
-                encoder,
-                encoder.encode(texts),
-                exports / content(parts),
-                self._names,
-                device=self._device,
-            )
-            return True
+            return self._prepare(find_parts(ref.source, folder, self._converted), texts)
 
         return _told(ref.source, folder, made)
+
+    def prepare_base(self, texts: Sequence[str]) -> bool:
+        """The same for the embedded base model."""
+        if self.is_base_prepared():
+            return False
+        return _told(_BASE, None, lambda: self._prepare(_base(), texts))
+
+    def _prepare(self, parts: Parts, texts: Sequence[str]) -> bool:
+        if self._exports is None:
+            return False
+        encoder = self._encoder(parts, open_config(parts))
+        model, _ = open_model(parts)
+        folder, names = self._exports / content(parts), self._names_of(parts)
+        encoded = encoder.encode(texts)
+        preparation.prepare(model, encoder, encoded, folder, names, device=self._device)
+        return True
+
+    def _names_of(self, parts: Parts) -> list[str]:
+        """Runtimes to try: int8 is judged by the labels it keeps, and the base model says none."""
+        exact = [name for name in self._names if "int8" not in name]
+        return exact if parts.labels == _UNUSED else self._names
 
     def sweep(self, older_than_s: float) -> int:
         """Remove what was prepared for models that nobody opened for so long; returns how many.
@@ -135,11 +162,11 @@ class Models:
             shutil.rmtree(folder, ignore_errors=True)
         return len(old)
 
-    def _form(self, name: str) -> str | None:
+    def _form(self, parts: Parts) -> str | None:
         """The runtime that was chosen for a model and that this machine has."""
         if self._exports is None:
             return None
-        return preparation.prepared(self._exports / name, self._names)
+        return preparation.prepared(self._exports / content(parts), self._names_of(parts))
 
     def _runtime(self, parts: Parts) -> Runtime:
         name = content(parts)
@@ -148,7 +175,7 @@ class Models:
             return open_model(parts)[0]
 
         with self._lock:
-            form = self._form(name)
+            form = self._form(parts)
             found = self._runtimes.get((name, form))
             if found is None and form and self._exports:
                 folder = self._exports / name
@@ -173,6 +200,10 @@ class Models:
             if found is None:
                 found = self._encoders[key] = Encoder(open_tokenizer(parts.base), config)
             return found
+
+
+def _base() -> Parts:
+    return Parts(weights.minilm(), labels=_UNUSED)
 
 
 def _told(source: str, folder: Path | None, work: Callable[[], _T]) -> _T:

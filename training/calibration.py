@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from specialists.value_rule import Array, logit
+from specialists.chances import Array, logit
 from training.reliability import Answers
 
 LEAST = 40

@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from specialists.chances import Array, log_softmax, unit
 from specialists.evidence import Floats
-from specialists.value_rule import SHARPNESS, Array, Head, log_softmax, unit
+from specialists.rule_state import SHARPNESS, Head
 
 PENALTIES = (1.0, 4.0)
 """Ridge penalties to choose from by leave-one-out loss; features have length 1."""

@@ -1,7 +1,8 @@
 """Refit of the value rule: from verdicts to weights, live heads and the LLM's reliability.
 
-Pure arrays in, a `RuleState` out, in well under a second for thousands of verdicts. Texts that the
-members were trained on must not be among the known ones: votes on them say nothing about others.
+Pure arrays in, a `RuleState` out, in about a second for thousands of verdicts. Texts that the
+members were trained on come apart: votes on them say nothing about others, and only the live member
+learns from them.
 """
 
 from __future__ import annotations
@@ -9,31 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 
-from specialists.evidence import Evidence
-from specialists.value_rule import (
-    FIRST_ACCURACY,
+from specialists.chances import (
     Array,
-    Head,
-    RuleState,
-    Trust,
-    ValueRule,
     first_probabilities,
     fuse,
     log_softmax,
     member_scores,
     symmetric,
 )
+from specialists.evidence import Evidence
+from specialists.rule_state import FIRST_ACCURACY, Head, Live, RuleState, Trust
+from specialists.value_rule import ValueRule
+from training import live, mixing
 from training.calibration import calibrate
 from training.heads import View
-from training.reliability import Answers, answered, compare, confusion, proven
+from training.live import Lesson
+from training.mixing import Mix
+from training.reliability import (
+    HUMAN_WEIGHT,
+    Answers,
+    answered,
+    compare,
+    confusion,
+    proven,
+)
 
 LEAST = 8
 """Verdicts below which the first state stays."""
-HUMAN_WEIGHT = 3.0  # of a person's answer beside an inferred one
 ROUNDS = 2  # heads and weights in turn
-_RIDGE = 5.0  # towards the first weights
 _HEAD_PRIOR = 0.5  # first weight of a head that has seen many verdicts
 _HEAD_ROWS = 20.0  # verdicts a label at which a head has half of that
 _TEMPERATURE_RIDGE = 8.0  # on its logarithm
@@ -69,12 +75,13 @@ def refit(
     before: RuleState | None = None,
     earlier: RuleState | None = None,
     least: int = LEAST,
+    trained: Known | None = None,
 ) -> Refit:
     """Fit the rule's state to all known answers; weights and heads to no fewer than `least`.
 
     `seen` is evidence of other texts of the project, for the centre of the features; `before` this
     tag's last state: an LLM that has proved itself stays so; `earlier` the state of an earlier tag,
-    for what it knew of the LLM.
+    for what it knew of the LLM. `trained` are the texts that the members have learned.
     """
     evidence, answers = known.evidence, known.answers
     _, members, labels = evidence.votes.shape
@@ -82,16 +89,16 @@ def refit(
     trust: Trust = "both"
     if members and labels > 1 and not any(s and s.proven for s in (before, earlier)):
         trust = proven(first_probabilities(evidence), answers)
-    none = np.full(len(evidence), -1)
-    heard = replace(answers, llm=none) if trust == "committee" else answers
-    useful = np.flatnonzero(heard.by_llm | heard.by_people)
-    if len(useful) < least or labels < 2:
+    heard = answers.deaf() if trust == "committee" else answers
+    useful = np.flatnonzero(heard.useful)
+    task = _Task(evidence.rows(useful), heard.rows(useful), len(useful) >= least, matrix)
+    lesson = _lesson(task, trained, seen, deaf=trust == "committee")
+    if labels < 2 or not (task.learns or lesson):
         state = RuleState.first(members, labels)
         probabilities = first_probabilities(evidence)
         state = replace(state, confusion=confusion(probabilities, heard, matrix))
     else:
-        task = _Task(evidence.rows(useful), heard.rows(useful), _centres(evidence, seen), matrix)
-        state, log_p = _fit(task)
+        state, log_p = _Fit(task, seen, lesson, _admitted(before, earlier)).run()
         probabilities = np.empty((len(evidence), labels))
         probabilities[useful] = np.exp(log_p)
         others = np.setdiff1d(np.arange(len(evidence)), useful)
@@ -111,6 +118,26 @@ def refit(
     return Refit(state, probabilities, posterior, (compared[0], compared[1], compared[2]))
 
 
+def _lesson(
+    task: _Task, trained: Known | None, seen: Evidence | None, *, deaf: bool
+) -> Lesson | None:
+    """What the live member learns from; None where that is too little."""
+    if task.evidence.frozen is None:
+        return None
+    none = np.zeros(0, dtype=np.intp)
+    own, others = (task.evidence, task.answers), (task.evidence.rows(none), task.answers.rows(none))
+    if trained is not None:
+        others = trained.evidence, trained.answers.deaf() if deaf else trained.answers
+    if live.size(*own) + live.size(*others) < LEAST:
+        return None
+    return Lesson(own, others, [] if seen is None else [seen])
+
+
+def _admitted(*states: RuleState | None) -> bool:
+    """Whether the live member was admitted in the first of some states that knows."""
+    return next((one.live.admitted for one in states if one and one.live), False)
+
+
 def _accuracy(matrix: Array, posterior: Array) -> float:
     """The LLM's accuracy on texts with these posteriors, on any text without them."""
     shares = posterior.mean(axis=0) if len(posterior) else np.full(len(matrix), 1 / len(matrix))
@@ -119,54 +146,82 @@ def _accuracy(matrix: Array, posterior: Array) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What is fitted to: evidence and answers of the useful texts, a centre a view."""
+    """What is fitted to: evidence and answers of the useful texts.
+
+    `learns` says whether they are enough for weights, and for heads on the members' features.
+    """
 
     evidence: Evidence
     answers: Answers
-    centres: list[Array]
+    learns: bool
     before: Array | None
 
-    @property
-    def weights(self) -> Array:
-        """What each text counts, shape (texts,)."""
-        return np.where(self.answers.by_people, HUMAN_WEIGHT, 1.0)
 
+class _Fit:
+    """Heads and weights in turn, each to what the other makes of the answers."""
 
-def _fit(task: _Task) -> tuple[RuleState, Array]:
-    """The state, and the leave-one-out log-probabilities (texts, labels) of the texts."""
-    answers, views = task.answers, task.evidence.features
-    scores = member_scores(task.evidence)
-    texts, labels, members = scores.shape
-    temperature, matrix = _temper(task, scores)
-    first = np.concatenate(
-        [
-            np.full(members, temperature / max(1, members)),
-            np.full(len(views), _HEAD_PRIOR * texts / (texts + _HEAD_ROWS * labels)),
+    def __init__(
+        self, task: _Task, seen: Evidence | None, lesson: Lesson | None, admitted: bool
+    ) -> None:
+        """`admitted` says whether the live member is, as long as the texts do not tell."""
+        self._task, self._lesson = task, lesson
+        self._scores = member_scores(task.evidence)
+        texts, labels, members = self._scores.shape
+        # Where nobody else votes, or has learned anything here, it is heard.
+        self._admitted = admitted or not members or not task.learns
+        self._temperature, self._matrix = _temper(task, self._scores)
+        self._views = _views(task, seen) if task.learns else []
+        weights = [
+            np.full(members, self._temperature / max(1, members)),
+            np.full(len(self._views), _first_weight(texts, labels)),
+            np.full(1 if lesson else 0, _first_weight(lesson.size if lesson else 0, labels)),
         ]
-    )
-    log_p = _pooled(scores, first[:members])
-    seen = [
-        View.of(view, task.weights, centre)
-        for view, centre in zip(views, task.centres, strict=True)
-    ]
-    fitted: list[Head] = []
-    weights = first
-    for _ in range(ROUNDS):
-        truth = answers.truth(fuse(np.exp(log_p), answers.llm, matrix))
-        pairs = [view.fit(truth) for view in seen]
-        fitted = [head for head, _ in pairs]
-        voices = np.concatenate([scores, *(left_out[:, :, None] for _, left_out in pairs)], axis=2)
-        weights = _weigh(voices, truth, task.weights, first)
-        log_p = _pooled(voices, weights)
-        matrix = confusion(np.exp(log_p), answers, task.before)
-    state = RuleState(
-        member_weights=weights[:members],
-        confusion=matrix,
-        head_weights=weights[members:],
-        heads=tuple(fitted),
-        verdicts=texts,
-    )
-    return state, log_p
+        self._first = np.concatenate(weights)
+
+    def run(self) -> tuple[RuleState, Array]:
+        """The state, and the leave-one-out log-probabilities (texts, labels) of the texts."""
+        answers, members = self._task.answers, self._scores.shape[2]
+        mix = mixing.fixed(self._scores, self._first[:members])
+        member: Live | None = None
+        pairs: list[tuple[Head, Array]] = []
+        for _ in range(ROUNDS):
+            truth = answers.truth(fuse(np.exp(mix.log_p), answers.llm, self._matrix))
+            pairs = [view.fit(truth) for view in self._views]
+            said = (left_out[:, :, None] for _, left_out in pairs)
+            mix, member = self._mix(np.concatenate([self._scores, *said], axis=2), truth)
+            self._matrix = confusion(np.exp(mix.log_p), answers, self._task.before)
+        state = RuleState(
+            member_weights=mix.weights[:members],
+            confusion=self._matrix,
+            head_weights=mix.weights[members : members + len(pairs)],
+            heads=tuple(head for head, _ in pairs),
+            verdicts=self._lesson.size if self._lesson else len(answers.llm),
+            live=member,
+        )
+        return state, mix.log_p
+
+    def _mix(self, voices: Array, truth: Array) -> tuple[Mix, Live | None]:
+        """Pool the voices, with the live member among them if that is better."""
+        without = self._weighed(voices, truth, self._first[: voices.shape[2]])
+        if self._lesson is None:
+            return without, None
+        head, said = self._lesson.learn(truth, self._matrix)
+        voices = np.concatenate([voices, said[:, :, None]], axis=2)
+        with_it = self._weighed(voices, truth, self._first)
+        admitted, gain = live.admit(with_it, without, truth, self._admitted)
+        weight = float(with_it.weights[-1])
+        member = Live(head, weight, admitted, self._lesson.size, len(truth), gain)
+        return with_it if admitted else without, member
+
+    def _weighed(self, voices: Array, truth: Array, first: Array) -> Mix:
+        if not self._task.learns or not len(first):
+            return mixing.fixed(voices, first)
+        return mixing.fitted(voices, truth, self._task.answers.counts, first)
+
+
+def _first_weight(verdicts: int, labels: int) -> float:
+    """What a head counts at first, by the verdicts that it was fitted to."""
+    return _HEAD_PRIOR * verdicts / (verdicts + _HEAD_ROWS * labels)
 
 
 def _temper(task: _Task, scores: Array) -> tuple[float, Array]:
@@ -175,10 +230,9 @@ def _temper(task: _Task, scores: Array) -> tuple[float, Array]:
     The exponent that makes the answers likeliest; it starts from belief in the members, since a
     useless LLM and useless members explain a disagreement equally well.
     """
-    answers, temperature = task.answers, 1.0
-    if not scores.shape[2]:
-        flat = np.full(scores.shape[:2], 1.0 / scores.shape[1])
-        return 1.0, confusion(flat, answers, task.before)
+    answers = task.answers
+    if not scores.shape[2] or not task.learns:
+        return 1.0, confusion(first_probabilities(task.evidence), answers, task.before)
     mean = scores.mean(axis=2)
     people, alone = answers.by_people, answers.by_llm & ~answers.by_people
     matrix = symmetric(FIRST_ACCURACY, scores.shape[1]) if task.before is None else task.before
@@ -195,32 +249,10 @@ def _temper(task: _Task, scores: Array) -> tuple[float, Array]:
     return temperature, matrix
 
 
-def _weigh(voices: Array, truth: Array, counts: Array, first: Array) -> Array:
-    """Weights (voices,) >= 0 of a log-linear pool: cross-entropy to soft truth, ridge to `first`.
-
-    Convex in the weights (log-linear pool: Genest and Zidek, Statistical Science 1986).
-    """
-    target = counts[:, None] * truth
-
-    def loss(weights: Array) -> tuple[float, Array]:
-        log_p = log_softmax(voices @ weights)
-        slope = np.exp(log_p) * counts[:, None] - target
-        pull = weights - first
-        value = -float((target * log_p).sum()) + _RIDGE * float(pull @ pull)
-        return value, np.einsum("tk,tkv->v", slope, voices) + 2 * _RIDGE * pull
-
-    bounds = [(0.0, None)] * len(first)
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds)
-    weights: Array = found.x
-    return weights
-
-
-def _pooled(voices: Array, weights: Array) -> Array:
-    return log_softmax(voices @ weights)
-
-
-def _centres(evidence: Evidence, seen: Evidence | None) -> list[Array]:
-    """The mean of each view over all texts that are at hand, shape (width,)."""
-    parts = [evidence] if seen is None else [evidence, seen]
-    views = zip(*(part.features for part in parts), strict=True)
-    return [np.concatenate(view).mean(axis=0, dtype=np.float64) for view in views]
+def _views(task: _Task, seen: Evidence | None) -> list[View]:
+    """The members' views, each about its mean over all texts that are at hand."""
+    parts = [task.evidence] if seen is None else [task.evidence, seen]
+    texts = zip(*(part.features for part in parts), strict=True)
+    centres = [np.concatenate(view).mean(axis=0, dtype=np.float64) for view in texts]
+    views = zip(task.evidence.features, centres, strict=True)
+    return [View.of(view, task.answers.counts, centre) for view, centre in views]

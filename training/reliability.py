@@ -7,21 +7,15 @@ text; people's answers are the truth. Arrays only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from specialists.value_rule import (
-    FIRST_ACCURACY,
-    Array,
-    Trust,
-    fuse,
-    surest_of_each,
-    symmetric,
-)
+from specialists.chances import Array, fuse, surest_of_each, symmetric
+from specialists.rule_state import FIRST_ACCURACY, Trust
 
 Indices = npt.NDArray[Any]
 
@@ -34,6 +28,7 @@ UNCHECKED_ROW_PRIOR = 30.0
 """More of the same while no person's answer checks the committee: class by class, what the LLM and
 what the committee gets wrong cannot be told apart (measured on MR, BENCHMARKS.md)."""
 HUMAN_COUNT = 2.0  # a person's word beside an inferred truth
+HUMAN_WEIGHT = 3.0  # of a person's answer beside an inferred one, in fits
 ODDS = 3.0
 """Log-odds (20 to 1) at which an LLM counts as talking about the texts, or as not doing so."""
 PATIENCE = 60
@@ -59,6 +54,16 @@ class Answers:
     confidence: Array | None = field(default=None, repr=False)
 
     @property
+    def useful(self) -> npt.NDArray[np.bool_]:
+        """Which texts have an answer of either."""
+        return self.by_llm | self.by_people
+
+    @property
+    def counts(self) -> Array:
+        """What each text counts in a fit, shape (texts,)."""
+        return np.where(self.by_people, HUMAN_WEIGHT, 1.0)
+
+    @property
     def by_people(self) -> npt.NDArray[np.bool_]:
         """Which texts a person answered."""
         return self.human >= 0
@@ -67,6 +72,10 @@ class Answers:
     def by_llm(self) -> npt.NDArray[np.bool_]:
         """Which texts have a usable answer of the LLM."""
         return self.llm >= 0
+
+    def deaf(self) -> Answers:
+        """The same as if the LLM had never answered."""
+        return replace(self, llm=np.full(len(self.llm), -1))
 
     def rows(self, which: npt.NDArray[Any]) -> Answers:
         """The answers to some texts."""

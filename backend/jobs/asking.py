@@ -17,7 +17,7 @@ from backend.jobs.known import people_said
 from backend.label_config import Control
 from backend.projects import HardSample, Project
 from backend.wiring import Wiring
-from specialists.value_rule import Array
+from specialists.chances import Array
 
 if TYPE_CHECKING:
     from meta_controller.language_model import Question

@@ -1,8 +1,8 @@
-"""What a refit may learn from: the verdicts on one control whose evidence at one tag is honest.
+"""What a refit may learn from: the verdicts on one control, and the evidence on their texts.
 
 A committee's votes on texts that it was trained on are no evidence of its skill, so of a trained
-tag only held-out texts count, and verdicts later than its training. Audits are left out: what they
-measure must not have been learned.
+tag only held-out texts count, and verdicts later than its training; the others teach the live
+member only. Audits are left out: what they measure must not have been learned.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from training.refit import Known
 from training.reliability import Answers
 from training.slice import HeldOut
 
+MOST = 5000
+"""Texts with verdicts that a new committee is shown before it is judged and served."""
+
 
 def asked_key(project_id: int) -> str:
     """Hash: task:control -> hash (hex) of the text that the LLM was asked about, answer or not."""
@@ -32,43 +35,70 @@ def asked_key(project_id: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Rows of evidence with what is known of them, and the LLM's verdicts on them by task."""
+    """Rows of honest evidence with what is known of them, and the LLM's verdicts by task.
+
+    `trained` is the same of texts that the committee has learned; `members` voted on all of them.
+    """
 
     rows: Sequence[Row] = field(repr=False)
     known: Known = field(repr=False)
+    trained: Known = field(repr=False)
     verdicts: Mapping[int, Verdict] = field(repr=False)
+    members: tuple[str, ...]
 
 
-def facts(stored: Stored, verdicts: Iterable[Verdict]) -> Facts | None:
-    """Join verdicts with the evidence on their texts; None when no evidence is at hand."""
+def observe_verdicts(wiring: Wiring, project_id: int, control: str, tag: str) -> list[Row]:
+    """Let a tag's committee see the texts that verdicts are about, and keep what it says.
+
+    The newest ones, where there are more than MOST. Raises as `Labeler.observe` does.
+    """
+    verdicts = [v for v in wiring.pool(project_id).effective().values() if v.control == control]
+    newest = sorted(verdicts, key=lambda verdict: verdict.at)[-MOST:]
+    # In the order of the store: equal verdicts teach equal rules.
+    texts = {v.task_id: v.text for v in sorted(newest, key=lambda verdict: verdict.task_id)}
+    return wiring.labeler.observe(project_id, control, tag, texts)
+
+
+def facts(
+    stored: Stored, verdicts: Iterable[Verdict], since: float, rows: Iterable[Row] | None = None
+) -> Facts | None:
+    """Join verdicts with the evidence on their texts; None when no evidence is at hand.
+
+    The committee was trained at `since`, 0.0 for never; `rows` are taken instead of what is stored.
+    """
     wiring, project_id, name = stored.wiring, stored.project_id, stored.control.name
     share = wiring.settings.audit_share
     here = [v for v in verdicts if v.control == name and not is_audit(project_id, v.task_id, share)]
     llm = {v.task_id: v for v in here if v.source == "llm"}
     people = people_said(here, name)
     asked = _asked(wiring, project_id, name)
-    since = trained_at(wiring, project_id, stored.tag)
     held_out = wiring.slice(project_id).held_out()
-    rows = []
-    for row in stored.rows({*llm, *people, *asked}):
+    wanted = {*llm, *people, *asked}
+    found: list[Row] = []
+    honest: list[bool] = []
+    for row in stored.rows(wanted) if rows is None else rows:
         # What was said of another text than the one that was observed is no answer to it.
-        for answers in (llm, people):
-            if row.task_id in answers and text_hash(answers[row.task_id].text) != row.text_hash:
-                del answers[row.task_id]
+        for said_of in (llm, people):
+            if row.task_id in said_of and text_hash(said_of[row.task_id].text) != row.text_hash:
+                del said_of[row.task_id]
         if asked.get(row.task_id) != row.text_hash and row.task_id not in llm:
             asked.pop(row.task_id, None)
         said = [v for v in (llm.get(row.task_id), people.get(row.task_id)) if v]
-        if (said or row.task_id in asked) and all(is_honest(v, since, held_out) for v in said):
-            rows.append(row)
-    if not rows:
+        if said or row.task_id in asked:
+            found.append(row)
+            honest.append(all(is_honest(verdict, since, held_out) for verdict in said))
+    if not found:
         return None
-    found = Answers(
-        llm=_indices(stored, rows, llm),
-        human=_indices(stored, rows, people),
-        asked=np.array([row.task_id in llm or row.task_id in asked for row in rows]),
-        confidence=np.array([_confidence(llm.get(row.task_id)) for row in rows]),
+    answers = Answers(
+        llm=_indices(stored, found, llm),
+        human=_indices(stored, found, people),
+        asked=np.array([row.task_id in llm or row.task_id in asked for row in found]),
+        confidence=np.array([_confidence(llm.get(row.task_id)) for row in found]),
     )
-    return Facts(rows, Known(unpack(rows), found), llm)
+    evidence, own = unpack(found), np.array(honest)
+    known, trained = (Known(evidence.rows(which), answers.rows(which)) for which in (own, ~own))
+    own_rows = [row for row, is_own in zip(found, own, strict=True) if is_own]
+    return Facts(own_rows, known, trained, llm, found[0].members)
 
 
 def parent_of(wiring: Wiring, project_id: int, tag: str) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backend.errors import LabelStudioError
+from backend.jobs.known import observe_verdicts
 from backend.jobs.prepare import prepare
 from backend.jobs.refit import refit_key, refit_tag
 from backend.label_config import parse
@@ -233,11 +234,8 @@ def _counted(wiring: Wiring, project: Project, card: Card, labeled: Sequence[Lab
 
 def _learn_rule(wiring: Wiring, project: Project, tag: str, lease: Lease) -> None:
     """Let the rule learn how far to trust the candidate's members, from the verdicts so far."""
-    verdicts = wiring.pool(project.id).effective().values()
     for control in parse(project.label_config):
-        texts = {one.task_id: one.text for one in verdicts if one.control == control.name}
-        if texts:
-            wiring.labeler.observe(project.id, control.name, tag, texts)
+        observe_verdicts(wiring, project.id, control.name, tag)
     refit_tag(wiring, project, tag, lease)
 
 

@@ -25,7 +25,8 @@ from backend.lease import Lease
 from backend.pace import Pace
 from backend.projects import HardSample, Project
 from backend.wiring import Wiring
-from specialists.value_rule import MIN_GAIN, surest_of_each
+from specialists.chances import surest_of_each
+from specialists.value_rule import MIN_GAIN
 
 PROBE = "people answered this; the LLM is asked to measure it"
 PROOF = "the committee is sure of this; the LLM is asked to prove itself"

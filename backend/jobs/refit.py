@@ -7,38 +7,31 @@ and scipy only. Killed at any line it is simply done again.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backend import report
 from backend.audit import is_audit
-from backend.jobs.known import Facts, facts, parent_of, people_said, said_by_llm, trained_at
+from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
+from backend.jobs.learned import Learned, learn
 from backend.jobs.relabel import Tally, relabel
 from backend.jobs.stored import Stored, unpack
 from backend.label_config import parse
 from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
-from specialists.evidence import Evidence
 from specialists.types import Verdict
-from specialists.value_rule import MIN_GAIN, RuleState, ValueRule
+from specialists.value_rule import ValueRule
 from training.promise import Promise, certify
-from training.refit import LEAST, Refit, refit
-from training.reliability import CHECKED, Indices
+from training.reliability import CHECKED
 
 LEAST_NEW = 8
 NEW_SHARE = 0.15
 """So many verdicts more, and that share of those before, are worth a refit."""
 
-LEAST_TRAINED = 40
-"""Honest verdicts below which a trained committee's mean vote stays: heads of a dozen made it worse
-(0.65 against 0.72 right on held-out texts of the demo)."""
-
-_SEEN = 1000  # texts without an answer that tell where the centre of the features is
 _TRUST = {
     "committee": "the LLM is not asked any more, and its verdicts leave the training pool",
     "llm": "the committee abstains where it is less sure than the LLM is right",
@@ -80,61 +73,6 @@ def is_stale(wiring: Wiring, project_id: int) -> bool:
     tag = wiring.promotions(project_id).served()
     last = wiring.redis.hget(refit_key(project_id), tag) if tag else None
     return wiring.pool(project_id).size() != int(last or 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """A refit of one control; `promise` is what it keeps of TARGET_ERROR, if that is set."""
-
-    stored: Stored
-    facts: Facts = field(repr=False)
-    refit: Refit
-    before: RuleState | None = None
-    promise: Promise | None = None
-
-    @property
-    def state(self) -> RuleState:
-        """The rule's new state."""
-        above = self.promise.accept_above if self.promise else None
-        return replace(self.refit.state, accept_above=above)
-
-    def revised(self) -> list[Verdict]:
-        """The LLM's verdicts whose fused labels or chances are others now.
-
-        Where people answered too, theirs is left out: it must not show in a prediction.
-        """
-        known, names = self.facts.known.answers, self.stored.control.labels.names
-        answers, by_people = known.llm, known.by_people
-        posterior = self.refit.posterior.copy()
-        chances = self.refit.probabilities[by_people]
-        sure = None if known.confidence is None else known.confidence[by_people]
-        posterior[by_people] = ValueRule(self.state).fuse(chances, answers[by_people], sure)
-        found = []
-        for row, answer, chances in zip(self.facts.rows, answers, posterior, strict=True):
-            if answer >= 0:
-                old = self.facts.verdicts[row.task_id]
-                labels, chance = (names[int(chances.argmax())],), round(float(chances.max()), 4)
-                new = replace(old, labels=labels, chance=chance, answer=said_by_llm(old))
-                if new != old:
-                    found.append(new)
-        return found
-
-    def people(self) -> tuple[int, int]:
-        """People's answers among what would be accepted: (answered, right)."""
-        return self._checked(self.facts.known.answers.human)
-
-    def llm(self) -> tuple[int, int]:
-        """The LLM's answers among what would be accepted without them: (answered, agreeing)."""
-        return self._checked(self.facts.known.answers.llm)
-
-    def _checked(self, answers: Indices) -> tuple[int, int]:
-        """How many answers (rows,) there are to what would be accepted, and how many agree."""
-        state, chances = self.state, self.refit.probabilities
-        accepted = (answers >= 0) & (ValueRule(state).gains(chances) < MIN_GAIN)
-        if state.accept_above is not None:
-            accepted &= chances.max(axis=1) >= state.accept_above
-        agree = accepted & (chances.argmax(axis=1) == answers)
-        return int(accepted.sum()), int(agree.sum())
 
 
 def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
@@ -206,33 +144,14 @@ def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
     """A refit of each control that learns and of which something is known."""
     verdicts = wiring.pool(project.id).verdicts()
     learned = []
+    since, parent = trained_at(wiring, project.id, tag), parent_of(wiring, project.id, tag)
     for control in parse(project.label_config):
         stored = Stored(wiring, project.id, control, tag)
-        known = facts(stored, verdicts) if stored.learns else None
-        if known is None:
-            continue
-        # What an earlier tag knew of the LLM: its own verdicts may have been trained on since.
-        parent = parent_of(wiring, project.id, tag)
-        earlier = None
-        if parent and replace(stored, tag=parent).fits:
-            earlier = wiring.rules.state(project.id, control.name, parent)
-        if earlier and len(earlier.confusion) != len(control.labels.names):
-            earlier = None
-        before = wiring.rules.state(project.id, control.name, tag)
-        least = LEAST_TRAINED if trained_at(wiring, project.id, tag) else LEAST
-        found = refit(known.known, _unanswered(stored, known), before, earlier, least)
-        one = Learned(stored, known, found, before or earlier)
-        learned.append(replace(one, promise=_promise(one, verdicts)))
+        known = facts(stored, verdicts, since) if stored.learns else None
+        if known:
+            one = learn(stored, known, since, parent)
+            learned.append(replace(one, promise=_promise(one, verdicts)))
     return learned
-
-
-def _unanswered(stored: Stored, known: Facts) -> Evidence | None:
-    """Evidence of some other texts of the project."""
-    answered = {row.task_id for row in known.rows}
-    others = sorted(stored.wiring.evidence.task_ids(stored.project_id) - answered)
-    chosen = random.Random(0).sample(others, min(_SEEN, len(others)))
-    rows = [row for row in stored.rows(chosen) if row.members == known.rows[0].members]
-    return unpack(rows) if rows else None
 
 
 def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
@@ -299,6 +218,7 @@ def _report(one: Learned, tally: Tally) -> None:
             "llm_accuracy": state.llm_accuracy,
             "llm_checked": one.llm(),
             "verdicts": state.verdicts,
+            "live": report.live(state.live),
             "llm_overrode": tally.llm_overrode,
             "llm_overridden": tally.llm_overridden,
         },

@@ -30,8 +30,9 @@ from backend.lease import Lease
 from backend.pace import ROUNDS
 from backend.projects import HardSample, Project
 from backend.wiring import NotConfigured, Wiring
+from specialists.chances import Array
 from specialists.types import Verdict
-from specialists.value_rule import Array, ValueRule
+from specialists.value_rule import ValueRule
 
 if TYPE_CHECKING:
     from meta_controller.language_model import Reply

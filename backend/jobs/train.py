@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backend.audit import is_audit
 from backend.devices import Held, hold, train_devices
+from backend.jobs.known import trained_at
 from backend.jobs.prepare import project_texts
 from backend.jobs.progress import Progress
+from backend.jobs.trial import answers
 from backend.label_config import parse
 from backend.lease import Lease
 from backend.projects import Desk
@@ -85,10 +88,12 @@ def _stage(wiring: Wiring, project_id: int, lease: Lease, held: Held) -> str:
         _keep(desk, lease, state)
 
     def evaluate(manifest: CommitteeManifest, control: str, texts: Sequence[str]) -> list[Decision]:
-        """Judge a committee in the form in which it would be served."""
+        """Judge a committee as it would be served: its prepared form, the rule it would have."""
         progress.check()
-        wiring.committees.prepare(wiring.store.save_committee(manifest), control, probe[control])
-        return wiring.committees.evaluate(manifest, control, texts)
+        new = wiring.store.save_committee(manifest)
+        wiring.committees.prepare(new, control, probe[control])
+        since = trained_at(wiring, project_id, tag) if new == tag else math.inf
+        return answers(wiring, project_id, manifest, control, texts, since)
 
     try:
         progress.check()

@@ -25,8 +25,8 @@ from statistics import fmean, stdev
 
 from benchmarks.continual.stream import LabelledSet, Stream, Unusable, read, stream
 from benchmarks.continual.ways import Ours, Paper, Way, members
+from specialists.chances import first_probabilities
 from specialists.committee import Committee
-from specialists.value_rule import first_probabilities
 from training.params import FineTuneParams
 
 MEMBERS = 3

@@ -14,10 +14,10 @@ import numpy as np
 from benchmarks.replay.data import Replay
 from benchmarks.replay.members import Team
 from benchmarks.replay.stream import Indices, Mask
+from specialists.chances import first_probabilities
 from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.evidence import Evidence
-from specialists.value_rule import first_probabilities
 from training.fine_tune import Example, fine_tune
 from training.params import FineTuneParams
 

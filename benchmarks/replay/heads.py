@@ -21,11 +21,12 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from specialists import weights
 from specialists.batching import batches
+from specialists.chances import log_softmax
 from specialists.encoder import Encoder
 from specialists.evidence import Evidence
 from specialists.loading import Parts, open_model
+from specialists.runtime import VIEWS
 from specialists.transformer import Specialist, Verbatim
-from specialists.value_rule import log_softmax
 
 See = Callable[[Sequence[str]], Any]  # texts to what a pipeline takes, row by row
 Indices = npt.NDArray[np.intp]
@@ -151,7 +152,14 @@ def _fit(head: Head, seen: Any, gold: Indices) -> tuple[Pipeline, Indices, Any, 
 
 def token_means(embedder: Specialist) -> See:
     """See the mean of the last layer over a text's tokens."""
-    return lambda texts: embedder.observe(texts).features[-1]
+
+    def see(texts: Sequence[str]) -> Any:
+        frozen = embedder.observe(texts).frozen
+        if frozen is None:
+            raise TypeError("Only the embedded base model sees texts so; give its specialist.")
+        return np.split(frozen, VIEWS, axis=1)[-1]
+
+    return see
 
 
 def cls_states() -> See:

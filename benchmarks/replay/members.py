@@ -137,7 +137,7 @@ def trained(replay: Replay, rows: Sequence[Row], count: int) -> Team:
         made[name] = LogisticMember(HEADS[name], width, see).fit(texts, gold)
         votes.append(out_of_fold(HEADS[name], width, made[name].look(texts), gold))
     committee = Committee(replay.labels, list(made.items()), observer=embedder)
-    learned = Evidence(np.stack(votes, axis=1), embedder.observe(texts).features)
+    learned = Evidence(np.stack(votes, axis=1), frozen=embedder.observe(texts).frozen)
     return Team(committee, made=tuple(made.values()), learned=(learned, gold))
 
 

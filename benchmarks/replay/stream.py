@@ -15,7 +15,8 @@ import numpy.typing as npt
 from backend.jobs.refit import LEAST_NEW, NEW_SHARE
 from backend.pace import ROUNDS, Pace
 from specialists.evidence import Evidence
-from specialists.value_rule import RuleState, ValueRule
+from specialists.rule_state import RuleState
+from specialists.value_rule import ValueRule
 from training.refit import Known, Refit, refit
 from training.reliability import Answers
 

@@ -20,8 +20,9 @@ from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
-from specialists.value_rule import MIN_GAIN, RuleState
+from specialists.value_rule import MIN_GAIN
 
 CLEAR = "I love this, wonderful, the best day ever!"
 UNCLEAR = "Well, it is what it is, half good and half bad."
@@ -94,7 +95,7 @@ def test_a_text_that_was_seen_is_not_computed_again_unless_it_was_edited(wiring:
     before = label(wiring, CLEAR)
     (row,) = rows(wiring)
     seen = Evidence.unpack([row.evidence])
-    flipped = Evidence(seen.votes[:, :, ::-1].copy(), seen.features)
+    flipped = replace(seen, votes=seen.votes[:, :, ::-1].copy())
     wiring.evidence.put(7, "sentiment", tag_of(wiring), [replace(row, evidence=flipped.pack()[0])])
     assert (answer(before[0]), answer(label(wiring, CLEAR)[0])) == ("positive", "negative")
     edited = f"{CLEAR} Really."
@@ -107,6 +108,17 @@ def test_stored_evidence_that_cannot_be_read_is_computed_again(wiring: Wiring, r
     before = label(wiring, CLEAR)
     (row,) = rows(wiring)
     wiring.evidence.put(7, "sentiment", tag_of(wiring), [replace(row, evidence=raw)])
+    assert label(wiring, CLEAR) == before
+    assert rows(wiring)[0].evidence == row.evidence
+
+
+def test_evidence_from_before_the_frozen_view_is_filled_in_at_the_next_prediction(
+    wiring: Wiring,
+) -> None:
+    before = label(wiring, CLEAR)
+    (row,) = rows(wiring)
+    old = replace(Evidence.unpack([row.evidence]), frozen=None).pack()[0]
+    wiring.evidence.put(7, "sentiment", tag_of(wiring), [replace(row, evidence=old)])
     assert label(wiring, CLEAR) == before
     assert rows(wiring)[0].evidence == row.evidence
 
@@ -192,7 +204,8 @@ def test_labels_that_nobody_knows_are_seen_so_that_heads_can_learn(wiring: Wirin
     assert answer(one) is None and len(one.hard) == 1
     (row,) = rows(wiring, UNKNOWN)
     seen = Evidence.unpack([row.evidence])
-    assert row.members == () and seen.votes.shape == (1, 0, 3) and len(seen.features) == 2
+    assert row.members == () and seen.votes.shape == (1, 0, 3)
+    assert seen.frozen is not None and np.isfinite(seen.frozen).all()
 
 
 def test_a_folder_that_cannot_be_written_costs_no_prediction(wiring: Wiring) -> None:

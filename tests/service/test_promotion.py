@@ -12,7 +12,7 @@ from machine import CONFIG
 from redis import Redis
 
 from backend.jobs import push
-from backend.jobs.refit import LEAST_TRAINED
+from backend.jobs.learned import LEAST_TRAINED
 from backend.label_config import parse
 from backend.projects import Project
 from backend.settings import Settings
@@ -68,7 +68,9 @@ def test_the_candidate_s_rule_learns_before_it_is_served(wiring: Wiring) -> None
     stored = wiring.evidence.read(7, "sentiment", tag)
     assert {row.task_id for row in stored} == set(range(1, 271))
     state = wiring.rules.state(7, "sentiment", tag)
-    assert state is not None and state.verdicts == len(honest) >= LEAST_TRAINED
+    assert state is not None and state.heads and state.live is not None
+    assert state.live.checked == len(honest) >= LEAST_TRAINED
+    assert state.live.verdicts == 270, "what the members have learned teaches it too"
 
 
 def test_without_verdicts_there_is_nothing_to_learn(wiring: Wiring) -> None:

@@ -8,6 +8,7 @@ from world import PROJECT, TASKS, MakeWorld, World, answering, audits
 from backend import report, status
 from backend.evidence_store import Shown
 from backend.jobs import refit
+from backend.jobs.learned import LEAST_TRAINED
 from backend.jobs.relabel import NOT_WORTH
 from backend.jobs.train import _learnable
 from specialists.value_rule import MIN_GAIN
@@ -123,7 +124,7 @@ def test_few_honest_verdicts_teach_a_trained_committee_nothing_but_the_llm(world
     card = Card("tag-2", world.tag, 1, "promoted", "", at=100.0)
     world.wiring.promotions(PROJECT).promote("tag-2", card, world.wiring.redis)
     world.observe("tag-2")
-    for task in range(1, refit.LEAST_TRAINED):
+    for task in range(1, LEAST_TRAINED):
         world.human(task, at=150.0)
         world.llm(task, world.right(task), at=150.0)
     assert world.refit()

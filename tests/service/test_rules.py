@@ -12,8 +12,9 @@ from backend.projects import Project, Projects
 from backend.rules import Rules
 from backend.settings import Settings
 from specialists.decision import PaperRule
+from specialists.rule_state import RuleState
 from specialists.types import Label, LabelSet
-from specialists.value_rule import RuleState, ValueRule
+from specialists.value_rule import ValueRule
 
 LABELS = LabelSet((Label("good"), Label("bad")))
 MULTIPLE = LabelSet(LABELS.labels, multiple=True)

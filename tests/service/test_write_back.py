@@ -23,8 +23,8 @@ from backend.predictions import Part, prediction
 from backend.projects import HardSample, Project
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
+from specialists.rule_state import RuleState
 from specialists.types import Decision, Verdict
-from specialists.value_rule import RuleState
 
 (CONTROL,) = parse(CONFIG)
 MANY = 60

@@ -19,8 +19,8 @@ from backend.projects import HardSample, Project
 from backend.settings import Settings
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
-from specialists.value_rule import RuleState
 
 PROJECT = 7
 TASKS = 240

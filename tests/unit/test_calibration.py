@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from specialists.value_rule import RuleState, ValueRule, confidence_odds, symmetric
+from specialists.chances import confidence_odds, symmetric
+from specialists.rule_state import RuleState
+from specialists.value_rule import ValueRule
 from training.calibration import LEAST, calibrate
 from training.reliability import Answers
 

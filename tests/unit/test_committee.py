@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from tiny_models import publish
 
+from specialists.chances import unit
 from specialists.committee import Committee
 from specialists.decision import PaperRule
 from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
 from specialists.registry import unmatched
+from specialists.rule_state import RuleState
 from specialists.transformer import Specialist, Verbatim
 from specialists.types import Label, LabelSet, SpecialistRef
-from specialists.value_rule import RuleState, ValueRule, unit
+from specialists.value_rule import ValueRule
 
 LABELS = LabelSet((Label("negative"), Label("positive")))
 MAP = {"NEG": "negative", "POS": "positive"}
@@ -114,7 +116,8 @@ def test_a_committee_without_members_abstains_and_still_sees_the_texts() -> None
         assert (decision.labels, decision.hard) == ((), True)
     seen = found.observe(["good food", "bad food", "the train is late"])
     assert seen.votes.shape == (3, 0, 2)
-    near, far = (float(unit(seen.features[-1])[0] @ unit(seen.features[-1])[i]) for i in (1, 2))
+    assert seen.frozen is not None
+    near, far = (float(unit(seen.frozen)[0] @ unit(seen.frozen)[i]) for i in (1, 2))
     assert near > far
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specialists.evidence import Evidence
+from specialists.evidence import Evidence, has_frozen
 
 
 def made(
@@ -58,3 +58,19 @@ def test_rows_and_join_undo_each_other() -> None:
     np.testing.assert_array_equal(again.votes, whole.votes)
     np.testing.assert_array_equal(again.features[1], whole.features[1])
     assert len(whole.rows(np.array([True, False, False, True, False]))) == 2
+
+
+def test_pieces_from_before_the_frozen_view_are_read_beside_those_with_it() -> None:
+    old = made(4)
+    random = np.random.default_rng(1)
+    new = Evidence(old.votes, old.features, random.normal(size=(4, 5)).astype(np.float32))
+    before, after = old.pack(), new.pack()
+    mixed = Evidence.unpack([before[0], after[1], before[2], after[3]])
+    assert [has_frozen(piece) for piece in (before[0], after[1])] == [False, True]
+    np.testing.assert_allclose(mixed.votes, old.votes, atol=1e-3)
+    assert mixed.frozen is not None and new.frozen is not None
+    np.testing.assert_array_equal(np.isnan(mixed.frozen).all(axis=1), [True, False, True, False])
+    np.testing.assert_allclose(mixed.frozen[[1, 3]], new.frozen[[1, 3]], atol=1e-2)
+    assert Evidence.unpack(before).frozen is None
+    with pytest.raises(ValueError, match="dimensions|arguments"):
+        Evidence.unpack([made(1, labels=3).pack()[0], after[1]])

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from specialists.chances import Array, first_probabilities, unit
 from specialists.evidence import Evidence
-from specialists.value_rule import Array, ValueRule, first_probabilities, unit
+from specialists.value_rule import ValueRule
 from training.heads import View
 from training.refit import Known, Refit, refit
 from training.reliability import ODDS, PATIENCE, Answers, compare, confusion, evidence_for

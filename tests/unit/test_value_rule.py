@@ -9,18 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specialists.chances import expected_gain, fuse, surest_of_each, symmetric
 from specialists.evidence import Evidence
+from specialists.rule_state import Head, RuleState
 from specialists.types import Label, LabelSet
-from specialists.value_rule import (
-    MIN_GAIN,
-    Head,
-    RuleState,
-    ValueRule,
-    expected_gain,
-    fuse,
-    surest_of_each,
-    symmetric,
-)
+from specialists.value_rule import MIN_GAIN, ValueRule
 
 NAN = float("nan")
 LABELS = LabelSet((Label("no"), Label("yes")))
