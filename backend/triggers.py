@@ -16,16 +16,18 @@ fewer none may be (0.8 ** 10 = 11 %)."""
 
 
 def trigger(wiring: Wiring, project_id: int) -> str:
-    """Why a stage should start now: `asked`, `size`, `drift` or `time`; empty when none should.
+    """Why one should start: `begun`, `asked`, `size`, `drift` or `time`; empty when none should.
 
     Promotions re-predict all unlabelled tasks, so stages wait until PROMOTE_EVERY has passed since
-    the last one, and until a burst of verdicts is over; "train now" waits for neither. A candidate
-    is promoted first.
+    the last one, and until a burst of verdicts is over; "train now" waits for neither, nor does a
+    stage that was `begun` and whose worker died. A candidate is promoted first.
     """
     desk = wiring.projects.desk(project_id)
     if desk.candidate():
         return ""
     stage, now = desk.stage(), time.time()
+    if stage.get("running"):
+        return "begun"
     if stage.get("now") == "1":
         return "asked"
     if now - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:

@@ -278,6 +278,16 @@ def test_a_stage_waits_for_the_end_of_a_burst_but_not_for_ever(wiring: Wiring) -
         assert is_due(wiring, PROJECT) is due, (newest, burst)
 
 
+def test_a_stage_that_was_begun_goes_on_whatever_comes_meanwhile(wiring: Wiring) -> None:
+    desk = wiring.projects.desk(PROJECT)
+    learnable(wiring)
+    arrived(wiring, seconds_ago=1, burst=30)
+    desk.set_stage(running="{}", promoted_at=time.time())
+    assert trigger(wiring, PROJECT) == "begun"
+    desk.set_stage(running="")
+    assert trigger(wiring, PROJECT) == ""
+
+
 def test_verdicts_that_come_one_after_the_other_are_one_burst(wiring: Wiring) -> None:
     pool = wiring.pool(PROJECT)
     learnable(wiring, count=1)

@@ -171,12 +171,14 @@ def test_a_busy_project_does_not_starve_the_others(tmp_path: Path) -> None:
         def more(check: Any) -> Any:
             """Whatever is waited for, the busy project is due again meanwhile."""
             busy.learn(2, "unheard of")
+            busy.desk.set_stage(now=1)
             return check()
 
         eventually(lambda: more(lambda: len(stages()) == 1), 90, "a first stage")
         eventually(lambda: more(lambda: Lease.is_held(redis, "train:1")), 60, "the next one")
         for other in others:
             other.learn(2, "unheard of")
+            other.desk.set_stage(now=1)
         eventually(lambda: more(lambda: {2, 3} < set(stages())), 180, "all to have their stage")
         assert sorted(stages()[:2]) == [1, 1] and sorted(stages()[2:4]) == [2, 3]
         eventually(lambda: more(lambda: stages()[4:]), 60, "the busy one's turn")
