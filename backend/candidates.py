@@ -125,9 +125,13 @@ def at_hand(
     code = generated(wiring.settings)
     for ref in members:
         checkpoint = ref.checkpoint if trained else None
-        one = _local(code, ref.source, control.labels, "served", ref.label_map)
+        label_map = {o: n for o, n in ref.label_map.items() if n in control.labels.names}
+        one = _local(code, ref.source, control.labels, "served", label_map)
         if one is not None:
-            found[ref.source, checkpoint] = replace(one, checkpoint=checkpoint)
+            # Outputs that grew in training are the checkpoint's alone.
+            grown = [o for o in label_map if o not in one.labels] if checkpoint else []
+            labels = (*one.labels, *grown)
+            found[ref.source, checkpoint] = replace(one, checkpoint=checkpoint, labels=labels)
     known = {source for source, _ in found}
     embedded = [registry.EMBEDDED_PREFIX + name for name in registry.embedded_names()]
     approved = [registry.GENERATED_PREFIX + name for name in code.approved(control.labels)]

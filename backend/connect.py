@@ -20,6 +20,7 @@ from backend.wiring import Wiring
 from specialists import registry
 from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
+from training.label_change import knows
 
 EVENTS = (
     "ANNOTATION_CREATED",
@@ -129,7 +130,7 @@ def _until(wiring: Wiring, project_id: int, labels: LabelSet) -> str:
 def labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:
     """The project's labels that a member knows; a member of the Hub is asked for its config."""
     if ref.label_map:
-        return set(ref.label_map.values())
+        return knows(ref, labels)
     from specialists.loading import own_labels  # imports torch
 
     return set(registry.member(ref.source, labels, own_labels(ref.source)).label_map.values())

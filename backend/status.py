@@ -51,6 +51,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "left_to_people": {error: unanswered.count(error) for error in sorted(set(unanswered))},
         "pool": {
             "waiting": pool.waiting(),
+            "set_aside": pool.size_aside(),
             "new": pool.waiting(after=int(stage.get("attempted", 0))),
             "stage_size": int(wiring.queues.told("train").get("stage_size", 0)),
             **pool.counts(),
@@ -130,6 +131,11 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         f"  LLM calls {spend['calls']}, spent {spend['usd']:.4f} USD, "
         f"verdicts {spend['verdicts']}, unsure {spend['unsure']}",
     ]
+    if pool["set_aside"]:
+        lines.append(
+            f"  {pool['set_aside']} verdicts are set aside, as the label config changed: "
+            f"python -m backend labels --project {project['id']}"
+        )
     if spend["tokens"]["sent"]:
         lines.append(f"  {_tokens(spend['tokens'])}")
     lines += [f"  {_bound(one)}" for one in project["budget"]]

@@ -229,6 +229,10 @@ class Pool:
         """All verdicts that are set aside."""
         return [Verdict.from_json(json.loads(raw)) for raw in self._redis.hvals(self._aside)]
 
+    def size_aside(self) -> int:
+        """How many verdicts are set aside."""
+        return int(self._redis.hlen(self._aside))
+
     def settle(
         self, current: Callable[[Verdict], Verdict], fits: Callable[[Verdict], bool]
     ) -> list[Verdict]:

@@ -11,6 +11,7 @@ import pytest
 from machine import CONFIG, Machine, eventually
 from world import PROJECT, MakeWorld, World
 
+from backend import status
 from backend.annotations import HumanAnswer
 from backend.errors import LabelConfigError
 from backend.jobs import labels, push
@@ -133,6 +134,7 @@ def test_a_removed_label_s_verdicts_wait_aside_until_it_is_back(world: World) ->
     assert {v.task_id for v in world.pool.aside()} == {1, 3}
     assert not world.wiring.redis.hexists(asked_key(PROJECT), "1:sentiment")
     assert "2 verdicts that say 'neutral' are set aside" in told(world)
+    assert "2 verdicts are set aside" in status.render(status.collect(world.wiring))
     work(world)
     errors = world.wiring.journal.errors()
     assert max(one["count"] for one in errors) == 1, "told once"
