@@ -30,13 +30,14 @@ from specialists.committee import Committee
 from specialists.types import Decision, Label, LabelSet, SpecialistRef, Verdict
 from specialists.value_rule import RuleState, ValueRule
 from training.errors import NothingToTrain
-from training.fine_tune import FineTuneParams, fine_tune
+from training.fine_tune import fine_tune
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
+from training.params import FineTuneParams
 from training.slice import HeldOut, lacking, member
 from training.sources import normalised
 from training.stage import StageInput, run_stage
 
-TEST, SEED = 1_500, 13
+TEST = 1_500
 PEOPLE, LLM, POISONED_EVERY = 1 / 3, 0.85, 4
 CONTROL = "label"
 
@@ -57,7 +58,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Row:
-    """One stage; `before` and `after` are accuracies on the test texts, as shares."""
+    """One stage; `before` and `after` are accuracies on the test texts, as shares.
+
+    `told` is the gain that the gate saw on its held-out verdicts, None when there were none.
+    """
 
     stage: int
     poisoned: bool
@@ -66,11 +70,17 @@ class Row:
     margin: float
     before: float
     after: float
+    told: float | None
+
+    @property
+    def gain(self) -> float:
+        """The true gain, as far as the test texts tell."""
+        return self.after - self.before
 
     @property
     def beyond(self) -> bool:
         """Whether a worse committee was promoted, by more than the margin."""
-        return self.promoted and self.before - self.after > self.margin
+        return self.promoted and -self.gain > self.margin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts.add_options(parser)
     parser.add_argument("--stages", type=int, default=10)
     parser.add_argument("--verdicts", type=int, default=60, help="new ones of each stage")
+    parser.add_argument("--seed", type=int, default=13, help="of texts, verdicts and members")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="aa-stages-") as aside:
         try:
@@ -86,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 project = shipped(options)
             else:
                 torch.set_num_threads(1)  # more of them only wait for each other on tiny tensors
-                project = made(Path(aside) / "models")
+                project = made(Path(aside) / "models", options.seed)
         except texts.Unusable as error:
             print(error, file=sys.stderr)
             return 2
@@ -105,7 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "promoted": len(served),
         "poisoned_promoted": sum(row.poisoned for row in served),
         "beyond_margin": sum(row.beyond for row in rows),
-        "largest_loss": round(max((row.before - row.after for row in served), default=0.0), 4),
+        "largest_loss": round(max((-row.gain for row in served), default=0.0), 4),
+        "optimism": round(fmean(row.told - row.gain for row in rows if row.told is not None), 4),
         "first": round(rows[0].before, 4),
         "last": round(served[-1].after if served else rows[0].before, 4),
     }
@@ -113,19 +125,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def made(folder: Path, members: int = 3) -> Project:
+def made(folder: Path, seed: int = 13, members: int = 3) -> Project:
     """Small models that know three topics well and three hardly, and texts of all six."""
-    material = hub_models.made_texts(SEED, trained=600, unseen=3000, turning=0.1)
+    material = hub_models.made_texts(seed, trained=600, unseen=3000, turning=0.1)
     names = hub_models.OWN
     known = [*material.part(0), *material.part(3)[:30]]
     answers = [names.index(label) for _, label in known]
     refs = []
-    for seed in range(members):
-        model = tiny_classifier.train([text for text, _ in known], answers, names, seed=seed)
-        path = tiny_classifier.publish(folder / f"m{seed}", *model)
-        refs.append(SpecialistRef(f"m{seed}", str(path), {name: name for name in names}))
+    for number in range(members):
+        own = seed + number
+        model = tiny_classifier.train([text for text, _ in known], answers, names, seed=own)
+        path = tiny_classifier.publish(folder / f"m{number}", *model)
+        refs.append(SpecialistRef(f"m{number}", str(path), {name: name for name in names}))
     rows = material.unseen
-    params = FineTuneParams(seed=SEED, epochs=6, learning_rate=5e-3)
+    params = FineTuneParams(seed=seed, epochs=6, learning_rate=5e-3)
     labels = LabelSet(tuple(Label(name) for name in names))
     return Project("made", tuple(refs), labels, params, rows[TEST:], rows[:TEST])
 
@@ -138,9 +151,9 @@ def shipped(options: argparse.Namespace) -> Project:
     folder = options.csv.parent if options.csv else options.data
     known = {normalised(text) for ref in members for text in learned(ref, folder)}
     rows = [(s.text, s.label) for s in found.samples if normalised(s.text) not in known]
-    random.Random(SEED).shuffle(rows)
+    random.Random(options.seed).shuffle(rows)
     test = min(TEST, len(rows) // 2)
-    params = FineTuneParams(seed=SEED)
+    params = FineTuneParams(seed=options.seed)
     return Project(found.name, members, labels, params, rows[test:], rows[:test])
 
 
@@ -172,9 +185,11 @@ def follow(project: Project, root: Path, stages: int, verdicts: int) -> Iterator
         except NothingToTrain:
             continue
         after = _accuracy(store, result.manifest, project.test)
-        passed = result.judgement.passed
-        yield Row(stage, poisoned, passed, result.card.reason, result.judgement.margin or 0.0,
-                  right, after)  # fmt: skip
+        found = result.judgement
+        passed = found.passed
+        told = None if found.before is None or found.after is None else found.after - found.before
+        yield Row(stage, poisoned, passed, result.card.reason, found.margin or 0.0,
+                  right, after, told)  # fmt: skip
         if passed:
             served, right = result.manifest, after
             earlier, fresh = [*earlier, *fresh], []
@@ -197,7 +212,7 @@ def _accuracy(store: ModelStore, manifest: CommitteeManifest, rows: Rows) -> flo
 
 def _verdicts(project: Project, stage: int, count: int, poisoned: bool) -> list[Verdict]:
     """The stage's part of the stream, answered by people and an LLM."""
-    dice, names = random.Random(f"{SEED}:{stage}"), project.labels.names
+    dice, names = random.Random(f"{project.params.seed}:{stage}"), project.labels.names
     found = []
     for text, label in project.stream[(stage - 1) * count : stage * count]:
         number = len(found) + stage * count
