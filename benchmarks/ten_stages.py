@@ -37,7 +37,6 @@ from training.slice import HeldOut, lacking, member
 from training.sources import normalised
 from training.stage import StageInput, run_stage
 
-TEST = 1_500
 PEOPLE, LLM, POISONED_EVERY = 1 / 3, 0.85, 4
 CONTROL = "label"
 
@@ -89,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     texts.add_options(parser)
     parser.add_argument("--stages", type=int, default=10)
     parser.add_argument("--verdicts", type=int, default=60, help="new ones of each stage")
+    parser.add_argument("--tests", type=int, default=1_500, help="texts that only tell the truth")
     parser.add_argument("--seed", type=int, default=13, help="of texts, verdicts and members")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="aa-stages-") as aside:
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 project = shipped(options)
             else:
                 torch.set_num_threads(1)  # more of them only wait for each other on tiny tensors
-                project = made(Path(aside) / "models", options.seed)
+                project = made(Path(aside) / "models", options.tests, options.seed)
         except texts.Unusable as error:
             print(error, file=sys.stderr)
             return 2
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def made(folder: Path, seed: int = 13, members: int = 3) -> Project:
+def made(folder: Path, tests: int, seed: int = 13, members: int = 3) -> Project:
     """Small models that know three topics well and three hardly, and texts of all six."""
     material = hub_models.made_texts(seed, trained=600, unseen=3000, turning=0.1)
     names = hub_models.OWN
@@ -140,7 +140,7 @@ def made(folder: Path, seed: int = 13, members: int = 3) -> Project:
     rows = material.unseen
     params = FineTuneParams(seed=seed, epochs=6, learning_rate=5e-3)
     labels = LabelSet(tuple(Label(name) for name in names))
-    return Project("made", tuple(refs), labels, params, rows[TEST:], rows[:TEST])
+    return Project("made", tuple(refs), labels, params, rows[tests:], rows[:tests])
 
 
 def shipped(options: argparse.Namespace) -> Project:
@@ -152,7 +152,7 @@ def shipped(options: argparse.Namespace) -> Project:
     known = {normalised(text) for ref in members for text in learned(ref, folder)}
     rows = [(s.text, s.label) for s in found.samples if normalised(s.text) not in known]
     random.Random(options.seed).shuffle(rows)
-    test = min(TEST, len(rows) // 2)
+    test = min(options.tests, len(rows) // 2)
     params = FineTuneParams(seed=options.seed)
     return Project(found.name, members, labels, params, rows[test:], rows[:test])
 

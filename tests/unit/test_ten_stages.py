@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ def one_thread() -> Iterator[None]:
 
 
 def test_over_ten_stages_none_is_worse_by_more_than_the_margin(tmp_path: Path) -> None:
-    project = made(tmp_path / "models", members=2)
-    project = replace(project, test=project.test[:800])
+    project = made(tmp_path / "models", tests=800, members=2)
     rows = list(follow(project, tmp_path / "store", stages=10, verdicts=40))
     assert len(rows) == 10
     promoted = [row for row in rows if row.promoted]
