@@ -79,6 +79,7 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
         return
     _predict_all(wiring, project, say)
     label_studio.update_project(project_id, model_version=tag)
+    wiring.projects.update(project_id, shown=tag)
     say(f"Annotators of project {project_id} see the predictions of {tag}.")
 
 

@@ -21,7 +21,8 @@ from redis.client import Pipeline
 class Project:
     """The record of one project; `push` when `connect` set it up (predictions are imported).
 
-    `rule` is the decision rule that it has instead of DECISION_RULE, empty for none.
+    `rule` is the decision rule that it has instead of DECISION_RULE, empty for none; `shown` is the
+    tag that Label Studio was last told to show, empty before that.
     """
 
     id: int
@@ -33,6 +34,7 @@ class Project:
     backend_id: int | None = None
     tasks: int = 0
     rule: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ of both together right, either. So an LLM alone makes nobody pass that people re
 How far to trust it: a promoted committee may truly be worse than the one before by the `margin` on
 its card, and with a chance below 5 % by more (benchmarks/gate.py: 2 to 3 %). With a tenth of the
 answers changed that is some 10 points at 30 verdicts, 5 at 100 and 3 at 300. A stage that truly
-loses 5 points passes in 27, 4 and 0 % of the cases; one that gains 5 in 87, 97 and 100 %. Asking
+loses 5 points passes in 27, 8 and 0 % of the cases, one that gains 5 in 87, 97 and 100 %. Asking
 for a proven gain instead refuses most good stages, and ten stages then reach less.
 Without people's verdicts all this is about agreement with the LLM: one that turns wrong is found by
 what it said earlier, one that was wrong from the start is not.

@@ -116,7 +116,7 @@ def settle_push_mode(wiring: Wiring, project: Project, tag: str) -> None:
             project.backend_id, url=wiring.settings.own_url, project=project.id, title=TITLE
         )
     label_studio.update_project(project.id, model_version=tag)
-    wiring.projects.update(project.id, empty=False)
+    wiring.projects.update(project.id, empty=False, shown=tag)
 
 
 class _Overtaken(Exception):
@@ -259,6 +259,7 @@ def show_tag(wiring: Wiring, project: Project, tag: str) -> None:
         return
     try:
         wiring.label_studio.update_project(project.id, model_version=tag)
+        wiring.projects.update(project.id, shown=tag)
     except LabelStudioError as error:
         wiring.journal.error(
             "promotion", f"{tag} is served, but not shown yet: {error}", project.id

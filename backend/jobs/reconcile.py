@@ -3,7 +3,8 @@
 Label Studio's hooks have a second, no retry, and none for imported annotations; a quick view and a
 bulk import can race into two predictions. This job reads the project's annotations and predictions
 and mends: answers that were missed or withdrawn, tasks without a prediction, predictions too many,
-verdicts that do not show, tags that are no longer kept, and a model version that differs.
+verdicts that do not show, tags that are no longer kept, and a model version that differs; one that
+a person chose among the kept tags is a rollback.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from backend.predictions import shows
 from backend.projects import Project
 from backend.wiring import Wiring
 from specialists.types import Verdict
+from training.errors import CheckpointDamaged
 
 Row = Mapping[str, Any]
 
@@ -93,7 +95,9 @@ def _predictions(
     lease: Lease,
 ) -> int:
     """One prediction of the served tag a task, showing its verdict; rows of lost tags go."""
-    tag = wiring.committees.ensure(project.id, parse(project.label_config))
+    tag = _chosen(
+        wiring, project, wiring.committees.ensure(project.id, parse(project.label_config))
+    )
     keep = set(wiring.promotions(project.id).kept(wiring.settings.keep_tags))
     candidate = wiring.projects.desk(project.id).candidate()
     if candidate:
@@ -134,6 +138,30 @@ def _predictions(
     }
     wiring.projects.desk(project.id).want_patches(wanted)
     return len(extra)
+
+
+def _chosen(wiring: Wiring, project: Project, served: str) -> str:
+    """The tag to serve: an earlier one when a person chose it in Label Studio, which is a rollback.
+
+    Only where Label Studio was told to show the served one: else it lags behind a promotion.
+    """
+    known = wiring.projects.get(project.id)  # before Label Studio is asked, and not from earlier
+    if not project.push or known is None or known.shown != served:
+        return served
+    chosen = str(wiring.label_studio.project(project.id).get("model_version") or "")
+    promotions, most = wiring.promotions(project.id), wiring.settings.keep_tags
+    if chosen not in promotions.kept(most)[1:] or promotions.served() != served:
+        return served
+    try:
+        wiring.store.check(chosen)
+    except CheckpointDamaged as error:
+        wiring.journal.error("promotion", f"Not rolled back: {error}", project.id)
+        return served
+    promotions.rollback(chosen, wiring.redis, most)
+    show_tag(wiring, project, chosen)
+    told = f"{chosen} was chosen in Label Studio instead of {served}: it is served again."
+    wiring.journal.error("promotion", told, project.id)
+    return chosen
 
 
 def _shown(row: Row | None, verdict: Verdict) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from backend.wiring import Wiring
 from specialists.evidence import Evidence
 from specialists.rule_state import RuleState
 from specialists.types import Decision, Verdict
+from training.card import Card
+from training.model_store import CommitteeManifest
 
 (CONTROL,) = parse(CONFIG)
 MANY = 60
@@ -192,3 +195,47 @@ def test_an_annotated_task_s_verdict_is_not_asked_for_again(site: Site) -> None:
         site.pool.add(site.verdict(task, "neutral"))
     reconciled(site)
     assert site.desk.wanted_patches() == [second]
+
+
+def next_tag(site: Site) -> str:
+    """Serve a next committee, predicted in Label Studio as a promotion does it, but not shown."""
+    data = site.wiring.committees.manifest(site.tag).to_json() | {"stage": 1, "parent": site.tag}
+    manifest = CommitteeManifest.from_json(json.loads(json.dumps(data)))
+    tag = site.wiring.store.save_committee(manifest)
+    part = Part(CONTROL, Decision(("neutral",), 0.5, False, "as it is now"))
+    site.api.import_predictions(
+        site.id, [{"task": task, **prediction(tag, [part])} for task in site.tasks]
+    )
+    card = Card(tag, site.tag, 1, "promoted", "for the test", at=1.0)
+    site.wiring.promotions(site.id).promote(tag, card, site.wiring.redis)
+    return tag
+
+
+def shown_by_label_studio(site: Site) -> str:
+    return str(site.api.project(site.id)["model_version"])
+
+
+def test_a_kept_tag_that_is_chosen_in_label_studio_is_served_again(site: Site) -> None:
+    old, new = site.tag, next_tag(site)
+    reconciled(site)
+    assert shown_by_label_studio(site) == new, "it lagged behind, nobody chose"
+    assert site.wiring.promotions(site.id).served() == new
+    site.pool.add(site.verdict(site.tasks[0], "neutral"))
+    site.api.update_project(site.id, model_version=old)  # in the project's settings
+    reconciled(site)
+    assert site.wiring.promotions(site.id).served() == old == shown_by_label_studio(site)
+    assert site.wiring.promotions(site.id).history()[0].decision == "rollback"
+    assert site.desk.wanted_patches() == [site.tasks[0]], "verdicts show under the old tag, too"
+    assert any("was chosen in Label Studio" in e["message"] for e in site.wiring.journal.errors())
+    reconciled(site)
+    assert shown_by_label_studio(site) == old
+
+
+def test_no_other_version_that_is_chosen_in_label_studio_stays(site: Site) -> None:
+    new = next_tag(site)
+    reconciled(site)
+    other = [{"task": site.tasks[0], "model_version": "by-hand", "score": 0.5, "result": []}]
+    site.api.import_predictions(site.id, other)
+    site.api.update_project(site.id, model_version="by-hand")
+    reconciled(site)
+    assert site.wiring.promotions(site.id).served() == new == shown_by_label_studio(site)

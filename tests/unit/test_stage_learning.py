@@ -85,12 +85,12 @@ class RealStages:
 
 
 def weather(held: bool, count: int, flip: str = "", source: VerdictSource = "human",
-            skip: int = 0) -> list[Verdict]:  # fmt: skip
+            skip: int = 0, at: float = 0.0) -> list[Verdict]:  # fmt: skip
     """Verdicts on weather words, `count` a word; the label `flip` is told as the other one."""
     answers = [(word, "good") for word in SUNNY.split()] + [(w, "bad") for w in RAINY.split()]
     other = {"good": "bad", "bad": "good"}
     return [
-        verdict(text, other[label] if label == flip else label, source)
+        verdict(text, other[label] if label == flip else label, source, at)
         for word, label in answers
         for text in texts(held, skip + count, word)[skip:]
     ]
@@ -132,3 +132,27 @@ def test_a_poisoned_stage_is_refused_and_its_card_names_what_it_would_lose(
     assert "The mean F1 over labels fell" in result.card.reason
     n, before, after = result.card.labels["bad"]
     assert n == 10 and before == 10 and after < before
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("people", [0, 3])
+def test_an_llm_that_turns_wrong_is_refused_by_what_was_said_before_even_if_it_measures_itself(
+    tmp_path: Path, tiny_bert: Path, people: int
+) -> None:
+    """Its held-out verdicts are poisoned too, and are the more; with few people's beside them."""
+    label_map = {"NEG": "bad", "POS": "good"}
+    refs = tuple(SpecialistRef(f"m{n}", str(tiny_bert), label_map) for n in range(2))
+    stages = RealStages(ModelStore(tmp_path / "store"), refs)
+    source: VerdictSource = "human" if people else "llm"
+    honest = [*weather(False, 12, source="llm"), *weather(True, 5, source="llm", skip=people)]
+    honest += weather(True, people, source=source)
+    good = stages.run(stages.first, honest)
+    assert good.judgement.passed
+    poison = [
+        *weather(False, 40, flip="bad", source="llm", skip=12, at=9.0),
+        *weather(True, 12, flip="bad", source="llm", skip=20, at=9.0),
+    ]
+    result = stages.run(good.manifest, poison, honest)
+    assert result.card.decision == "refused", result.card.reason
+    told = "The LLM's verdicts judged it" if not people else "the LLM's count too"
+    assert told in result.card.reason
