@@ -332,10 +332,7 @@ class Committees:
     def evaluate(
         self, manifest: CommitteeManifest, control: str, texts: Sequence[str]
     ) -> list[Decision]:
-        """What the committee of a saved manifest answers to texts, by the rule before any verdict.
-
-        Committees that are compared have not learned how far to trust their members.
-        """
+        """What the committee of a saved manifest answers, by the rule before any verdict."""
         committee = self.committee(self._store.save_committee(manifest), control)
         rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
         return committee.decide(list(texts), rule)
