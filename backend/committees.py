@@ -26,9 +26,9 @@ from backend.loaded import LoadedCommittees
 from backend.rules import Rules
 from backend.settings import Settings
 from specialists import registry
+from specialists.rule_state import RuleState
 from specialists.runtime import AUTO, candidates
 from specialists.types import Decision, LabelSet, SpecialistRef
-from specialists.value_rule import RuleState
 from training.card import Card
 from training.errors import CheckpointDamaged
 from training.label_change import Change, alike, compare, migrate
