@@ -26,9 +26,9 @@ from backend.loaded import LoadedCommittees
 from backend.rules import Rules
 from backend.settings import Settings
 from specialists import registry
+from specialists.rule_state import RuleState
 from specialists.runtime import AUTO, candidates
 from specialists.types import Decision, LabelSet, SpecialistRef
-from specialists.value_rule import RuleState
 from training.card import Card
 from training.errors import CheckpointDamaged
 from training.label_change import Change, alike, compare, migrate
@@ -332,10 +332,7 @@ class Committees:
     def evaluate(
         self, manifest: CommitteeManifest, control: str, texts: Sequence[str]
     ) -> list[Decision]:
-        """What the committee of a saved manifest answers to texts, by the rule before any verdict.
-
-        Committees that are compared have not learned how far to trust their members.
-        """
+        """What the committee of a saved manifest answers, by the rule before any verdict."""
         committee = self.committee(self._store.save_committee(manifest), control)
         rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
         return committee.decide(list(texts), rule)

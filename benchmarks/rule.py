@@ -3,8 +3,9 @@
     python -m benchmarks.rule [--verdicts 5000] [--labels 2] [--texts 250]
 
 Refits run on one core over random evidence of the shipped committee's shape (three members, two
-views of 384 numbers each). Decisions are timed after such a refit, on the same texts and in the
-same run as the committee's own forward passes. Ends with one JSON line; times are medians.
+views of 384 numbers each, and the frozen one). Decisions are timed after such a refit, on the same
+texts and in the same run as the committee's own forward passes. Ends with one JSON line; times are
+medians.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from training.refit import Known, Refit, refit
 from training.reliability import Answers
 
 MEMBERS, VIEWS, WIDTH = 3, 6, 384
+VIEWS_FROZEN = 2  # side by side: what the live member learns on
 RUNS = 5
 _WORDS = (
     "the film food was is not very good bad slow kind they never again really service of".split()
@@ -72,9 +74,10 @@ def answered(texts: int, labels: int) -> Known:
         (centres[truth] + 8 * draw.normal(size=(texts, WIDTH))).astype(np.float32)
         for _ in range(VIEWS)
     )
+    frozen = np.concatenate(views[:VIEWS_FROZEN], axis=1)
     llm = np.where(draw.random(texts) < 0.88, truth, draw.integers(0, labels, texts))
     answers = Answers(llm, np.full(texts, -1), np.ones(texts, dtype=bool))
-    return Known(Evidence(votes.astype(np.float32), views), answers)
+    return Known(Evidence(votes.astype(np.float32), views, frozen), answers)
 
 
 def vote_and_decide(texts: int) -> tuple[float, float]:

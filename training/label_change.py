@@ -17,8 +17,8 @@ import numpy as np
 from specialists.errors import SpecialistUnavailable
 from specialists.label_map import letters, match
 from specialists.registry import EMBEDDED_PREFIX, embedded_labels
+from specialists.rule_state import Head, RuleState
 from specialists.types import Label, LabelSet, SpecialistRef
-from specialists.value_rule import RuleState
 from training.model_store import ControlCommittee
 
 
@@ -164,13 +164,14 @@ def rule(state: RuleState, before: Sequence[str], change: Change, now: Sequence[
     names = [change.renamed.get(name, name) for name in before]
     columns = [names.index(name) for name in now]
     confusion = state.confusion[np.ix_(columns, columns)]
-    heads = tuple(
-        replace(head, weights=head.weights[:, columns], offset=head.offset[columns])
-        for head in state.heads
-    )
+
+    def kept(head: Head) -> Head:
+        return replace(head, weights=head.weights[:, columns], offset=head.offset[columns])
+
     return replace(
         state,
         confusion=confusion / confusion.sum(axis=1, keepdims=True),
-        heads=heads,
+        heads=tuple(map(kept, state.heads)),
+        live=state.live and replace(state.live, head=kept(state.live.head)),
         accept_above=state.accept_above if len(columns) == len(names) else None,
     )

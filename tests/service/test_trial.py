@@ -25,7 +25,7 @@ from training.model_store import CommitteeManifest
 TOPICS = ("parcel", "invoice", "weather")
 MOODS = ("positive", "neutral", "negative")
 """The verdicts go by topic, of which the shipped members know nothing."""
-COUNT = 240
+COUNT = 120
 
 
 @pytest.fixture
