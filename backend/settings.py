@@ -161,7 +161,10 @@ class Settings:
     fine_tune: str = _setting(
         "lora", "How a stage trains: lora, full, or frozen (full but for the word embeddings)."
     )
-    stage_epochs: int = _setting(3, "Passes of a stage over its samples (1..50).")
+    stage_epochs: int = _setting(
+        3,
+        "Passes of a stage over its samples (1..50); fewer where held-out ones gain nothing more.",
+    )
     stage_timeout: float = _setting(
         21_600.0,
         "Seconds from a stage's start, restarts included, until it is called off (1..86400);"

@@ -22,6 +22,9 @@ from training.params import FineTuneParams
 
 Progress = Callable[[float, float], None]
 
+LEAST_HELD_OUT = 20
+"""Of fewer held-out texts it is chance which epoch answers them best: all epochs are trained."""
+
 _WARMUP = 0.1  # share of the steps
 _MAX_NORM = 1.0  # of the gradient
 _WEIGHT_DECAY = 0.01
@@ -87,8 +90,8 @@ def learn(
 ) -> None:
     """Train in place: AdamW, linear warm-up and decay, clipped gradients.
 
-    With held-out lessons it stops when they gain nothing any more, and the weights end between
-    those of before and the best, where the held-out lessons are answered best.
+    With LEAST_HELD_OUT held-out lessons it stops when they gain nothing any more, and the weights
+    end between those of before and the best, where the held-out lessons are answered best.
     """
     weights = pupil.weights
     start = [weight.detach().clone() for weight in weights]
@@ -97,9 +100,9 @@ def learn(
     steps, step = sum(map(len, epochs)), 0
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _slope(steps))
     at_once = params.at_once or _HELD_OUT_BATCH
-    choice = (
-        Choice(weights, start, lambda: refinement(pupil, held_out, at_once)) if held_out else None
-    )
+    choice = None
+    if len(held_out) >= LEAST_HELD_OUT:
+        choice = Choice(weights, start, lambda: refinement(pupil, held_out, at_once))
     for epoch in epochs:
         pupil.model.train()
         for batch in epoch:

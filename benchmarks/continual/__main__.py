@@ -1,7 +1,7 @@
 """What stages do to a committee, by the paper's sequential recipe and by ours.
 
     python -m benchmarks.continual --data FIRST.csv --then SECOND.csv [MORE.csv ...]
-        [--begin 600] [--noise 0.2] [--seeds 3] [--stages 3] [--verdicts 200]
+        [--begin 300] [--noise 0.2] [--seeds 3] [--stages 3] [--verdicts 150]
 
 Three members start from the bare MiniLM weights, each with its own random classifier, and learn the
 first texts of the first set, as the paper's specialists know their task (`--begin 0`: they do not).
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--data", type=Path, required=True, metavar="FILE", help="CSV of the first stages")
     add("--then", type=Path, required=True, nargs="+", metavar="FILE", help="CSVs that follow")
     add("--noise", type=float, default=0.0, help="share of verdicts that get another label (0..1)")
-    add("--begin", type=int, default=600, help="texts of the first set that members learn before")
+    add("--begin", type=int, default=300, help="texts of the first set that members learn before")
     add("--seeds", type=int, default=3, help="streams and classifiers to average over")
     add("--stages", type=int, default=3, help="of each set")
-    add("--verdicts", type=int, default=200, help="of each stage")
+    add("--verdicts", type=int, default=150, help="of each stage")
     add("--tests", type=int, default=400, help="test texts of each set, at most")
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="which to run")
     options = parser.parse_args(arguments)

@@ -21,6 +21,7 @@ from specialists.loading import find_parts, open_model
 from specialists.models import Models
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.fine_tune import Example, fine_tune
+from training.loop import LEAST_HELD_OUT
 from training.params import FineTuneParams
 
 Array = npt.NDArray[np.float32]
@@ -235,7 +236,7 @@ def test_training_ends_when_held_out_texts_gain_nothing_any_more(
     held_out = [
         Example("the day was good", ("positive",)),
         Example("the day was bad", ("negative",)),
-    ]
+    ] * (LEAST_HELD_OUT // 2)
     wrong = [
         Example(one.text, other.labels) for one, other in zip(EXAMPLES, EXAMPLES[::-1], strict=True)
     ]
