@@ -86,7 +86,7 @@ def test_twenty_kills_and_every_stage_ends_once(tmp_path: Path) -> None:
         machine.start("push", "review")
         victim.start_worker()
         victim.begin_stage()
-        eventually(victim.holder, 60, "the first stage to start")
+        eventually(victim.holder, 180, "the first stage to start")
         began_s = time.monotonic()
         eventually(victim.is_over, 240, "a stage that nobody disturbs")
         undisturbed_s = time.monotonic() - began_s
@@ -94,7 +94,7 @@ def test_twenty_kills_and_every_stage_ends_once(tmp_path: Path) -> None:
             if victim.is_over():
                 victim.check()
                 victim.begin_stage()
-            eventually(lambda: victim.holder() or victim.is_over(), 60, "the stage to go on")
+            eventually(lambda: victim.holder() or victim.is_over(), 180, "the stage to go on")
             moment_s = time.monotonic() + dice.uniform(0, undisturbed_s)
             while time.monotonic() < moment_s and not victim.is_over():
                 time.sleep(0.02)
@@ -120,5 +120,5 @@ def recovery_s(victim: Victim, held: str, left_alone: bool) -> float:
     def goes_on() -> bool:
         return left_alone or victim.holder() not in ("", held) or victim.is_over()
 
-    eventually(goes_on, 60, "somebody to go on")
+    eventually(goes_on, 180, "somebody to go on")
     return time.monotonic() - killed_s
