@@ -13,7 +13,8 @@ from typing import Any
 from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
-from backend.label_config import guideline_of, parse
+from backend.label_changes import serve_labels
+from backend.label_config import guideline_of
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -55,9 +56,8 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
     """
     label_studio = wiring.label_studio
     remote = label_studio.project(project_id)
-    controls = parse(remote["label_config"])
-    tag = wiring.committees.ensure(project_id, controls)
     rule_before = _rule_before(wiring, project_id)
+    tag = serve_labels(wiring, project_id, remote["label_config"])
     empty = not remote.get("task_number")
     backend_id = _backend(wiring, project_id, tag if empty else TITLE, say)
     project = wiring.projects.update(

@@ -17,7 +17,7 @@ import redis
 from backend import embedded_redis
 from backend.connect import EVENTS, coverage, same_url, webhook_headers
 from backend.errors import BackendError, LabelStudioError, Unauthorized
-from backend.label_config import parse
+from backend.label_changes import serve_labels
 from backend.wiring import Wiring
 from specialists import weights
 from specialists.errors import SpecialistUnavailable
@@ -219,7 +219,7 @@ def _guarded(wiring: Wiring, project_id: int) -> Iterator[Finding]:
 def _project(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     remote = wiring.label_studio.project(project_id)
     name = f"Project {project_id} {remote.get('title')!r}"
-    tag = wiring.committees.ensure(project_id, parse(remote["label_config"]))
+    tag = serve_labels(wiring, project_id, remote["label_config"])
     for line in coverage(wiring, project_id, tag):
         if "committee of" not in line:
             yield Finding("warn", f"{name}: {line}", "set SPECIALISTS to models with these labels")

@@ -55,20 +55,28 @@ class LabelChanges:
         via.ltrim(self._waiting, count, -1)
 
 
-def adopt(wiring: Wiring, project_id: int, label_config: str) -> bool:
-    """Serve the labels of a project's label config and remember it; whether it can be used.
+def serve_labels(wiring: Wiring, project_id: int, label_config: str) -> str:
+    """Remember a project's label config and serve its labels; returns the tag.
 
-    One without a control that classifies text changes nothing: the last that had one stays.
+    Raises LabelConfigError, with nothing changed, when nothing in it classifies text.
+    """
+    controls = parse(label_config)
+    # First the record: workers serve its labels, and would go back to those of before.
+    wiring.projects.update(project_id, label_config=label_config)
+    return wiring.committees.ensure(project_id, controls)
+
+
+def adopt(wiring: Wiring, project_id: int, label_config: str) -> bool:
+    """The same for a config that somebody else brought; whether it can be used.
+
+    One that cannot changes nothing but the journal: the last that could stays.
     """
     try:
-        controls = parse(label_config)
+        serve_labels(wiring, project_id, label_config)
     except LabelConfigError as error:
         told = f"The label config cannot be used, the one before stays: {error}"
         wiring.journal.error("labels", told, project_id)
         return False
-    # First the tag: what reads the record answers for its controls.
-    wiring.committees.ensure(project_id, controls)
-    wiring.projects.update(project_id, label_config=label_config)
     return True
 
 

@@ -22,7 +22,7 @@ from backend import agreement
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
 from backend.jobs.backlog import QUIET_S, people_key
-from backend.label_changes import adopt
+from backend.label_changes import adopt, serve_labels
 from backend.label_config import Control, parse, text_of
 from backend.labeling import Labeled, note
 from backend.settings import Settings
@@ -123,17 +123,16 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
                 "schema is empty; expected the project's XML.",
                 "Give the project a labeling interface with Choices over Text.",
             )
-        tag = self.model_version
         try:
             # Label Studio asks before every prediction: most of the time there is nothing to write.
             known = self._wiring.projects.get(self._project)
             if known is None or known.label_config != self._config:
-                self._wiring.projects.update(self._project, label_config=self._config)
+                serve_labels(self._wiring, self._project, self._config)
             if self.get("hostname") != hostname:
                 self.set("hostname", hostname)
         except redis.RedisError:
             logger.warning("project %d: not remembered, Redis does not answer", self._project)
-        return tag
+        return self.model_version
 
     def predict(
         self, tasks: Sequence[Mapping[str, Any]], context: object = None, **kwargs: Any

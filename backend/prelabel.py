@@ -17,6 +17,7 @@ from backend.errors import BackendError, NotFound
 from backend.jobs import lease_name, pause_key
 from backend.jobs.push import settle_push_mode
 from backend.jobs.shard import import_lease
+from backend.label_changes import serve_labels
 from backend.label_config import Control, parse
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.progress_bar import ProgressBar
@@ -94,8 +95,8 @@ def _ready(wiring: Wiring, project_id: int, say: Say) -> tuple[Project, str]:
             f"python -m backend connect --project {project_id}"
         )
     controls = parse(remote["label_config"])
-    project = wiring.projects.update(project_id, label_config=remote["label_config"])
-    tag = wiring.committees.ensure(project_id, controls)
+    tag = serve_labels(wiring, project_id, remote["label_config"])
+    project = wiring.projects.update(project_id)
     _check_coverage(wiring, project_id, tag, controls, say)
     if not wiring.queues.workers()["push"]:
         raise PrelabelError(f"Nothing was begun: {_NO_WORKER}.")

@@ -25,7 +25,9 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Settle the pool under the served labels, and tell what changed."""
     log = LabelChanges(wiring.redis, project_id)
     changes = log.waiting()
-    aside = settle(wiring, project_id)
+    settle(wiring, project_id)
+    # All of them, not those that this run moved: a killed one told nothing.
+    aside = wiring.pool(project_id).aside() if changes else []
     for sentence in _sentences(project_id, changes, aside):
         wiring.journal.error("labels", sentence, project_id)
     # Said of other labels, these help nobody any more.
