@@ -19,8 +19,9 @@ from specialists import weights
 from specialists.committee import Committee
 from specialists.encoder import open_tokenizer
 from specialists.loading import Parts, find_parts, open_base, open_model
+from specialists.rule_state import RuleState
 from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
-from specialists.value_rule import RuleState, ValueRule
+from specialists.value_rule import ValueRule
 from training.card import Card
 from training.errors import NothingToTrain
 from training.fine_tune import Example, fine_tune

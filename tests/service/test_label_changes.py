@@ -20,8 +20,8 @@ from backend.label_changes import LabelChanges, adopt
 from backend.label_config import parse
 from backend.model import AutoAnnotator, record_answers
 from backend.scheduler import Scheduler
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
-from specialists.value_rule import RuleState
 from training.card import Card
 from training.model_store import CommitteeManifest
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specialists.rule_state import Head, Live, RuleState
 from specialists.types import Label, LabelSet, SpecialistRef, Verdict
-from specialists.value_rule import Head, RuleState
 from training.label_change import Change, alike, compare, migrate, rule
 from training.label_names import LabelNames, current, fits
 from training.model_store import ControlCommittee
@@ -118,11 +118,13 @@ def test_a_synonym_alone_changes_no_answers() -> None:
 def test_a_rule_moves_with_its_labels_and_begins_anew_with_a_new_one() -> None:
     head = Head(np.zeros(2), np.array([[1.0, 2.0, 3.0]] * 2), np.array([4.0, 5.0, 6.0]))
     confusion = np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.0, 0.5, 0.5]])
-    state = RuleState(np.ones(2), confusion, np.ones(1), (head,), accept_above=0.9)
+    live = Live(head, weight=0.5, admitted=True, verdicts=9, checked=9, gain=0.1)
+    state = RuleState(np.ones(2), confusion, np.ones(1), (head,), accept_above=0.9, live=live)
     before = ("a", "b", "c")
     same = rule(state, before, Change("m", "m", {"a": "x"}), ("c", "x", "b"))
     assert same.confusion.tolist() == confusion[np.ix_([2, 0, 1], [2, 0, 1])].tolist()
     assert (same.heads[0].offset.tolist(), same.accept_above) == ([6.0, 4.0, 5.0], 0.9)
+    assert same.live is not None and same.live.head.offset.tolist() == [6.0, 4.0, 5.0]
     fewer = rule(state, before, Change("m", "m", removed=("b",)), ("a", "c"))
     np.testing.assert_allclose(fewer.confusion, [[8 / 9, 1 / 9], [0.0, 1.0]])
     assert fewer.heads[0].weights.shape == (2, 2) and fewer.accept_above is None

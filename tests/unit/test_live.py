@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specialists.chances import first_probabilities
 from specialists.evidence import Evidence
 from specialists.rule_state import RuleState
 from specialists.types import Label, LabelSet
-from specialists.value_rule import LIVE, ValueRule, first_probabilities
+from specialists.value_rule import LIVE, ValueRule
 from training.refit import Known, Refit, refit
 from training.reliability import Answers
 
