@@ -15,7 +15,7 @@ what is held out beside the hash, and what stages were given, both marked before
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import redis
@@ -78,6 +78,15 @@ class Slice:
         members = {member(v.control, v.text) for v in verdicts if not held.holds(v.control, v.text)}
         if members:
             via.sadd(self._given, *members)
+
+    def follow(self, control: Callable[[str], str]) -> None:
+        """Controls were renamed, `control` tells their names of now: the same texts under those."""
+        for key in (self._more, self._given):
+            known = set(map(str, self._redis.smembers(key)))
+            parts = (one.split(":", 1) for one in known)
+            moved = {f"{text}:{control(name)}" for text, name in parts} - known
+            if moved:
+                self._redis.sadd(key, *moved)
 
 
 def lacking(held: HeldOut, verdicts: Iterable[Verdict], given: Collection[str]) -> set[str]:

@@ -17,6 +17,7 @@ def settle(wiring: Wiring, project_id: int) -> list[Verdict]:
     if tag is None:
         return []
     names = wiring.committees.label_names(project_id)
+    wiring.slice(project_id).follow(names.control)
     now = {name: one.labels for name, one in wiring.committees.manifest(tag).controls.items()}
     aside = wiring.pool(project_id).settle(
         lambda verdict: current(verdict, names, now),

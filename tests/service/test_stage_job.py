@@ -13,6 +13,8 @@ from redis import Redis
 from backend.examples import Examples
 from backend.jobs import push, train
 from backend.jobs.known import people_said
+from backend.jobs.settle import settle
+from backend.label_changes import adopt
 from backend.label_config import parse
 from backend.projects import Project
 from backend.settings import Settings
@@ -21,6 +23,7 @@ from benchmarks import tiny_classifier
 from specialists.types import Verdict, VerdictSource
 from training.gate import held_out
 from training.pool import Pool
+from training.slice import member
 
 PROJECT = 7
 WORDS = {"sun": "positive", "fog": "neutral", "rain": "negative"}
@@ -166,7 +169,7 @@ def test_a_stage_that_is_begun_again_measures_by_the_same_texts(
     answers.give("fog", 10, held=False)
     with wiring.lease("two") as lease:  # the worker of the first was killed
         assert train._begin(wiring, PROJECT, tag, lease) == state
-        given = train._given(wiring, PROJECT, tag, state, lease)
+        given = train._given(wiring, PROJECT, tag, state, lease, ["cpu"])
     assert given.held_out == first == wiring.slice(PROJECT).held_out()
 
 
@@ -199,6 +202,28 @@ def test_verdicts_of_earlier_stages_that_marked_nothing_are_not_held_out(
     held = wiring.slice(PROJECT).held_out()
     assert len(held.more) == 2
     assert not any(held.holds(v.control, v.text) for v in old)
+
+
+def test_a_renamed_control_keeps_what_measures_it_and_what_it_was_given(
+    wiring: Wiring, answers: Answers
+) -> None:
+    rare = answers.give("fog", 10, held=False)
+    with wiring.lease("begin") as lease:
+        state = train._begin(wiring, PROJECT, wiring.committees.usable(PROJECT), lease)
+        train._given(wiring, PROJECT, state["tag"], state, lease, ["cpu"])
+    before = wiring.slice(PROJECT).held_out()
+    adopt(wiring, PROJECT, CONFIG.replace('name="sentiment"', 'name="mood"'))
+    settle(wiring, PROJECT)
+    now = wiring.slice(PROJECT).held_out()
+    measures = [v for v in rare if before.holds("sentiment", v.text)]
+    assert len(measures) == 2
+    assert [v for v in rare if now.holds("mood", v.text)] == measures
+    fresh = list(wiring.pool(PROJECT).effective().values())
+    assert {v.control for v in fresh} == {"mood"}
+    unheard = (text for n in range(100) if not held_out(text := f"fog more {n}"))
+    more = [replace(v, text=next(unheard)) for v in fresh]
+    found = wiring.slice(PROJECT).lacks([*fresh, *more], [])
+    assert found and not found & {member("mood", v.text) for v in rare}
 
 
 # What is refused
