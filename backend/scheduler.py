@@ -49,13 +49,22 @@ class Scheduler:
 
     def tick(self) -> list[tuple[str, int]]:
         """Wake workers for what is due now; returns (job, project) of each job enqueued."""
-        woken = []
+        due: list[tuple[str, int]] = []
         for project_id in self._wiring.projects.ids():
             agreement.look(self._wiring, project_id)
-            for job in self._due(project_id):
-                if self._wiring.queues.wake(job, project_id):
-                    woken.append((job, project_id))
+            due += [(job, project_id) for job in self._due(project_id)]
+        woken = []
+        for job, project_id in sorted(due, key=self._turn):
+            if self._wiring.queues.wake(job, project_id):
+                woken.append((job, project_id))
         return woken
+
+    def _turn(self, work: tuple[str, int]) -> float:
+        """Stages take minutes on one worker: whose last one ended first is next."""
+        job, project_id = work
+        if job != "train":
+            return 0.0
+        return float(self._wiring.projects.desk(project_id).stage().get("ended_at") or 0)
 
     def _due(self, project_id: int) -> list[str]:
         wiring = self._wiring

@@ -163,7 +163,7 @@ class Settings:
     )
     stage_epochs: int = _setting(
         3,
-        "Passes of a stage over its samples (1..50); fewer where held-out ones gain nothing more.",
+        "Passes of a stage over its samples (1..50).",
     )
     stage_timeout: float = _setting(
         21_600.0,

@@ -46,13 +46,13 @@ Finished = Callable[[str, str], None]
 class Member:
     """One specialist to fine-tune, with its control's labels and examples.
 
-    `held_out` are not trained on: by them it is told when it has learned enough.
+    `tuning` are not trained on: by them it is chosen when it has learned enough.
     """
 
     ref: SpecialistRef
     labels: LabelSet
     examples: Sequence[Example] = field(repr=False)
-    held_out: Sequence[Example] = field(default=(), repr=False)
+    tuning: Sequence[Example] = field(default=(), repr=False)
 
 
 @dataclass
@@ -136,10 +136,10 @@ class Course:
                 self.progress(key, sum(self._shares.values()) / len(self._shares), loss)
 
         def fill(out: Path) -> None:
-            ref, examples, held_out = member.ref, member.examples, member.held_out
+            ref, examples, tuning = member.ref, member.examples, member.tuning
             folder = self.store.open(ref.checkpoint) if ref.checkpoint else None
             params = replace(self.params, device=device, at_once=self.at_once.get(key))
-            self.fine_tune(ref, member.labels, folder, examples, out, params, report, held_out)
+            self.fine_tune(ref, member.labels, folder, examples, out, params, report, tuning)
 
         try:
             while (checkpoint := self._written(key, fill)) is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specialists.types import Verdict
+from training import gate
 
 PEOPLE_WEIGHT = 1.0
 LLM_WEIGHT = 0.7  # where nobody knows how likely an LLM's verdict is right
@@ -22,7 +23,9 @@ class Curriculum:
     the served committee is sure of, by its own answer (learning without forgetting: Li and Hoiem,
     ECCV 2016), each with `agreed_weight`. `focus` (-1..1) turns weights to the verdicts that the
     served committee has wrong (above 0, the paper's reinforcement set) or away from them (below 0:
-    small-loss selection, Han et al., "Co-teaching", NeurIPS 2018).
+    small-loss selection, Han et al., "Co-teaching", NeurIPS 2018). `tuning` is the share of texts
+    by which a training is ended and its weights are mixed (`loop.learn`); they are neither learned
+    nor shown to the gate, which must not judge what was chosen by its own texts.
     """
 
     replay: float = 3.0
@@ -30,6 +33,12 @@ class Curriculum:
     agreed: float = 0.0
     agreed_weight: float = 0.5
     focus: float = 0.0
+    tuning: float = 0.0
+
+    def tunes(self, text: str) -> bool:
+        """Whether a text is kept for choosing; the same in every stage, and not held out."""
+        share = gate.HELD_OUT_SHARE
+        return gate.held_out(text, share + self.tuning) and not gate.held_out(text, share)
 
     def weight(self, verdict: Verdict, believed: float | None = None) -> float:
         """What a verdict counts; the served committee gives it the chance `believed` (0..1)."""

@@ -48,7 +48,7 @@ def fine_tune(
     out: Path,
     params: FineTuneParams,
     progress: Progress = _silent,
-    held_out: Sequence[Example] = (),
+    tuning: Sequence[Example] = (),
     converted: Path | None = None,
 ) -> None:
     """Continue from checkpoint `folder`, or from the published model, and write into `out`.
@@ -58,7 +58,7 @@ def fine_tune(
     the training. Same seed, same bits on a CPU. Raises SpecialistUnavailable.
     """
     parts = find_parts(ref.source, folder, converted)
-    train(parts, ref, labels, examples, out, params, progress, held_out)
+    train(parts, ref, labels, examples, out, params, progress, tuning)
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
     out: Path,
     params: FineTuneParams,
     progress: Progress = _silent,
-    held_out: Sequence[Example] = (),
+    tuning: Sequence[Example] = (),
 ) -> None:
     """Fine-tune a specialist given by its parts; otherwise as `fine_tune`."""
     with torch.random.fork_rng(devices=[]):
@@ -81,7 +81,7 @@ def train(
         project = projection(model.config, ref, labels)
         lessons = _lessons(examples, encoder, project, labels)
         if lessons:
-            asked = _lessons(held_out, encoder, project, labels)
+            asked = _lessons(tuning, encoder, project, labels)
             learn(Pupil(model, encoder, project), lessons, asked, params, progress)
     write(
         model,

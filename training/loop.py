@@ -22,8 +22,8 @@ from training.params import FineTuneParams
 
 Progress = Callable[[float, float], None]
 
-LEAST_HELD_OUT = 20
-"""Of fewer held-out texts it is chance which epoch answers them best: all epochs are trained."""
+LEAST_TUNING = 20
+"""Of fewer texts it is chance which epoch answers them best: all epochs are trained."""
 
 _WARMUP = 0.1  # share of the steps
 _MAX_NORM = 1.0  # of the gradient
@@ -84,14 +84,14 @@ class Pupil:
 def learn(
     pupil: Pupil,
     lessons: Sequence[Lesson],
-    held_out: Sequence[Lesson],
+    tuning: Sequence[Lesson],
     params: FineTuneParams,
     progress: Progress,
 ) -> None:
     """Train in place: AdamW, linear warm-up and decay, clipped gradients.
 
-    With LEAST_HELD_OUT held-out lessons it stops when they gain nothing any more, and the weights
-    end between those of before and the best, where the held-out lessons are answered best.
+    With LEAST_TUNING lessons to choose by it stops when they gain nothing any more, and the weights
+    end between those of before and the best, where these lessons are answered best.
     """
     weights = pupil.weights
     start = [weight.detach().clone() for weight in weights]
@@ -101,8 +101,8 @@ def learn(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _slope(steps))
     at_once = params.at_once or _HELD_OUT_BATCH
     choice = None
-    if len(held_out) >= LEAST_HELD_OUT:
-        choice = Choice(weights, start, lambda: refinement(pupil, held_out, at_once))
+    if len(tuning) >= LEAST_TUNING:
+        choice = Choice(weights, start, lambda: refinement(pupil, tuning, at_once))
     for epoch in epochs:
         pupil.model.train()
         for batch in epoch:
@@ -128,13 +128,13 @@ def learn(
         progress(1.0, loss)
 
 
-def refinement(pupil: Pupil, held_out: Sequence[Lesson], at_once: int) -> float:
-    """The held-out log-loss that is left when the best temperature is chosen.
+def refinement(pupil: Pupil, tuning: Sequence[Lesson], at_once: int) -> float:
+    """The log-loss on lessons not learned that is left when the best temperature is chosen.
 
     How sure a member may be of its answers is learned later, by the rule; what counts here is what
     it tells apart (Berta et al., "Rethinking Early Stopping: Refine, Then Calibrate", 2025).
     """
-    near = sorted(held_out, key=len)
+    near = sorted(tuning, key=len)
     batches = [near[i : i + at_once] for i in range(0, len(near), at_once)]
     with torch.inference_mode():
         scores = torch.cat([pupil.answer(batch) for batch in batches])

@@ -35,7 +35,7 @@ def fine_tune(
     out: Path,
     params: FineTuneParams,
     progress: Callable[[float, float], None],
-    held_out: Sequence[Example] = (),
+    tuning: Sequence[Example] = (),
     converted: Path | None = None,
 ) -> None:
     """Do what `training.fine_tune.fine_tune` does, elsewhere; may be called from several threads.
@@ -46,7 +46,7 @@ def fine_tune(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     arguments = (ref, labels, folder, list(examples), out, params)
-    child = context.Process(target=_child, args=(theirs, arguments, held_out, converted))
+    child = context.Process(target=_child, args=(theirs, arguments, tuning, converted))
     child.start()
     theirs.close()
     try:
@@ -84,13 +84,13 @@ def _listen(ours: Connection, progress: Callable[[float, float], None]) -> None:
 
 
 def _child(
-    theirs: Connection, arguments: _Arguments, held_out: Sequence[Example], converted: Path | None
+    theirs: Connection, arguments: _Arguments, tuning: Sequence[Example], converted: Path | None
 ) -> None:
     """Fine-tune and tell; whatever else goes wrong ends the process, its traceback in the log."""
     params = arguments[-1]
     try:
         bound(params.device, params.memory_mb)
-        here.fine_tune(*arguments, lambda *told: theirs.send(told), held_out, converted)
+        here.fine_tune(*arguments, lambda *told: theirs.send(told), tuning, converted)
     except SpecialistUnavailable as error:
         theirs.send(error)
     except Exception as error:

@@ -20,9 +20,9 @@ _LEARNING_RATES = {"lora": 5e-4, "full": 2e-5, "frozen": 2e-5}
 class FineTuneParams:
     """How to fine-tune; without a `learning_rate` the method's own is taken.
 
-    `epochs` are the most: with held-out examples training ends once `patience` epochs brought
-    nothing, and the weights are mixed with those of before in the best of the shares `mixing`
-    (0..1, of the new). `anchor` draws the weights back to those of before while they learn.
+    `epochs` are the most: with texts to choose by (`Curriculum.tuning`) training ends once
+    `patience` epochs brought nothing, and the weights are mixed with those of before in the best of
+    the shares `mixing` (0..1, of the new). `anchor` draws the weights back while they learn.
     A batch is computed in parts of `at_once` texts (None: whole), which take less memory and give
     the same gradient but for dropout; `memory_mb` bounds a process of its own (`memory.bound`).
     """

@@ -24,18 +24,15 @@ Opinions = Mapping[str, Decision]  # what the served committee says of a text
 class Plan:
     """What one control's members learn from and are measured on.
 
-    `samples` counts the examples by source: human, llm, replay, agreed.
+    By `tuning` it is chosen when they have learned enough. `samples` counts the examples by source:
+    human, llm, replay, agreed.
     """
 
     examples: Sequence[Example]
+    tuning: Sequence[Example]
     held_out: Sequence[Verdict]
     samples: Counter[str]
     dropped: int
-
-    @property
-    def measures(self) -> list[Example]:
-        """The held-out verdicts as examples."""
-        return [Example(v.text, v.labels, DEFAULT.weight(v)) for v in self.held_out]
 
 
 def plan(
@@ -58,10 +55,12 @@ def plan(
     fitting = [*(v for v in earlier if _fits(v, labels)), *fitting_fresh]
     fresh_keys = {gate.text_key(v.text) for v in fitting_fresh}
     by_key = dict(_one_per_text(fitting))
-    held, train, pool = [], [], []
+    held, train, tuning, pool = [], [], [], []
     for key, verdict in by_key.items():
         if held_out(verdict.text):
             held.append(verdict)
+        elif curriculum.tunes(verdict.text):
+            tuning.append(verdict)
         elif key in fresh_keys:
             train.append(verdict)
         else:
@@ -78,7 +77,8 @@ def plan(
         for v in (*train, *replay)
     ]
     examples += [Example(t, opinions[t].labels, curriculum.agreed_weight) for t in agreed]
-    return Plan(examples, held, samples, len(fresh) + len(earlier) - len(fitting))
+    choose = [Example(v.text, v.labels, curriculum.weight(v)) for v in tuning]
+    return Plan(examples, choose, held, samples, len(fresh) + len(earlier) - len(fitting))
 
 
 def _believed(verdict: Verdict, opinions: Opinions, labels: LabelSet) -> float | None:

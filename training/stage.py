@@ -193,7 +193,7 @@ def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, 
             widened(ref, committee.labels, plans[control].examples),
             committee.labels,
             plans[control].examples,
-            plans[control].measures,
+            plans[control].tuning,
         )
         for control, committee in served.controls.items()
         for ref in committee.members

@@ -211,6 +211,16 @@ def test_a_candidate_wakes_push_and_no_stage(wiring: Wiring) -> None:
     assert tick(wiring) == ["push"]
 
 
+def test_projects_take_turns_to_train(wiring: Wiring) -> None:
+    ended = {3: 200.0, 5: 100.0, 9: 300.0}
+    for project, at in ended.items():
+        wiring.projects.put(Project(project, "<View/>"))
+        wiring.redis.set(reconcile.next_key(project), time.time() + 3600)
+        wiring.projects.desk(project).set_stage(now=1, ended_at=at)
+    woken = Scheduler(wiring).tick()
+    assert [project for job, project in woken if job == "train"] == [5, 3, 9]
+
+
 def test_reconcile_is_due_at_its_time(wiring: Wiring) -> None:
     wiring.redis.set(reconcile.next_key(PROJECT), time.time() - 1)
     assert tick(wiring) == ["reconcile"]

@@ -182,6 +182,6 @@ def test_a_busy_project_does_not_starve_the_others(tmp_path: Path) -> None:
             other.learn(2, "unheard of")
             other.desk.set_stage(now=1)
         eventually(lambda: more(lambda: {2, 3} < set(stages())), 300, "all to have their stage")
-        assert sorted(stages()[:2]) == [1, 1] and sorted(stages()[2:4]) == [2, 3]
-        eventually(lambda: more(lambda: stages()[4:]), 180, "the busy one's turn")
-        assert stages()[4] == 1
+        first = max(stages().index(2), stages().index(3))
+        assert stages()[:first].count(1) <= 3, "one that ran when they came, and one that waited"
+        eventually(lambda: more(lambda: 1 in stages()[first:]), 180, "the busy one's turn")

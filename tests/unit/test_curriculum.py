@@ -56,3 +56,19 @@ def test_sure_texts_without_a_verdict_are_learned_as_the_committee_answers_them(
     assert {each.text for each in agreed} <= set(sure)
     assert {each.weight for each in agreed} == {0.5}
     assert plan(LABELS, fresh, (), "1", opinions=opinions).samples["agreed"] == 0
+
+
+def test_texts_to_choose_by_are_neither_learned_nor_held_out() -> None:
+    curriculum = Curriculum(tuning=0.1)
+    verdicts = [verdict(f"some text {n}") for n in range(400)]
+    found = plan(LABELS, verdicts, (), "1", curriculum=curriculum)
+    parts = [
+        {each.text for each in found.tuning},
+        {each.text for each in found.examples},
+        {each.text for each in found.held_out},
+    ]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 400
+    assert 25 <= len(parts[0]) <= 55
+    plain = plan(LABELS, verdicts, (), "1")
+    assert not plain.tuning
+    assert plain.held_out == found.held_out

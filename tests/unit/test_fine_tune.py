@@ -21,7 +21,7 @@ from specialists.loading import find_parts, open_model
 from specialists.models import Models
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.fine_tune import Example, fine_tune
-from training.loop import LEAST_HELD_OUT
+from training.loop import LEAST_TUNING
 from training.params import FineTuneParams
 
 Array = npt.NDArray[np.float32]
@@ -230,13 +230,13 @@ def test_frozen_embeddings_stay_and_the_other_weights_learn(
     assert "classifier.weight" not in same
 
 
-def test_training_ends_when_held_out_texts_gain_nothing_any_more(
+def test_training_ends_when_texts_to_choose_by_gain_nothing_any_more(
     ref: SpecialistRef, tmp_path: Path
 ) -> None:
-    held_out = [
+    tuning = [
         Example("the day was good", ("positive",)),
         Example("the day was bad", ("negative",)),
-    ] * (LEAST_HELD_OUT // 2)
+    ] * (LEAST_TUNING // 2)
     wrong = [
         Example(one.text, other.labels) for one, other in zip(EXAMPLES, EXAMPLES[::-1], strict=True)
     ]
@@ -244,7 +244,7 @@ def test_training_ends_when_held_out_texts_gain_nothing_any_more(
     for name, examples in (("right", EXAMPLES), ("wrong", wrong)):
         hear = steps[name].append
         tell: Callable[[float, float], None] = lambda share, _, hear=hear: hear(share)  # noqa: E731
-        fine_tune(ref, LABELS, None, examples, tmp_path / name, LORA, tell, held_out)
+        fine_tune(ref, LABELS, None, examples, tmp_path / name, LORA, tell, tuning)
     assert len(steps["wrong"]) < len(steps["right"])
     assert steps["wrong"][-1] == 1.0
     assert accuracy(ref, tmp_path / "right") >= 0.9
