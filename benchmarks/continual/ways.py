@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,7 +144,7 @@ class Ours:
         self._waiting: list[Verdict] = []
         self._earlier: list[Verdict] = []
         self.cards: list[Card] = []
-        self._load = cache(self._open)
+        self._load = lru_cache(maxsize=2)(self._open)  # the served and the next one
 
     def learn(self, verdicts: Sequence[Verdict]) -> str:
         """Run a stage over everything that waits, and serve what its gate lets through."""
