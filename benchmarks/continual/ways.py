@@ -53,7 +53,7 @@ def members(root: Path, stream: Stream, count: int, seed: int) -> list[Specialis
     labels, base, refs = stream.labels, weights.minilm(), []
     identity = {name: name for name in labels.names}
     examples = [Example(row.text, (row.label,)) for row in stream.begin]
-    held_out, learned = examples[::5], [e for i, e in enumerate(examples) if i % 5]
+    tuning, learned = examples[::5], [e for i, e in enumerate(examples) if i % 5]
     for number in range(count):
         folder = root / f"member-{number}"
         ref = SpecialistRef(folder.name, str(folder), identity)
@@ -65,7 +65,7 @@ def members(root: Path, stream: Stream, count: int, seed: int) -> list[Specialis
         publish(model, tokenizer, folder)
         if learned:
             params = FineTuneParams("lora", _FIRST_EPOCHS, seed=own_seed)
-            fine_tune(ref, labels, None, learned, root / "taught", params, held_out=held_out)
+            fine_tune(ref, labels, None, learned, root / "taught", params, tuning=tuning)
             publish(*open_model(find_parts(str(folder), root / "taught")), folder)
         refs.append(ref)
     return refs
