@@ -60,7 +60,8 @@ class LoadedCommittees:
                 return
             future: Future[Committee] = Future()
             self._committees[tag, control] = future
-        threading.Thread(target=self._fill, args=((tag, control), future), daemon=True).start()
+        # No daemons: a process that ends while torch works in one is aborted.
+        threading.Thread(target=self._fill, args=((tag, control), future)).start()
 
     def renew(self, tag: str, control: str) -> None:
         """Load a committee again in the background; the old one serves until that is done."""
@@ -72,7 +73,7 @@ class LoadedCommittees:
                 with self._lock:
                     self._committees[key] = future
 
-        threading.Thread(target=swap, daemon=True).start()
+        threading.Thread(target=swap).start()
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from backend.evidence_store import text_hash
 from backend.jobs.known import facts, observe_verdicts
 from backend.jobs.learned import Learned, learn
@@ -16,7 +18,7 @@ from backend.label_config import parse
 from backend.wiring import Wiring
 from specialists.chances import Array
 from specialists.types import Decision
-from specialists.value_rule import ValueRule
+from specialists.value_rule import MIN_GAIN, ValueRule
 from training.model_store import CommitteeManifest
 
 
@@ -36,8 +38,12 @@ def answers(
     learned = _learned(wiring, project_id, manifest, control, since)
     if learned is None:
         return wiring.committees.evaluate(manifest, control, texts)
-    names = learned.stored.control.labels.names
-    return [_decision(names, row) for row in _chances(wiring, learned, texts)]
+    if not texts:
+        return []
+    names, rule = learned.stored.control.labels.names, ValueRule(learned.state)
+    chances = np.stack(_chances(wiring, learned, texts))
+    gains = rule.gains(chances)
+    return [_decision(names, *row) for row in zip(chances, gains, strict=True)]
 
 
 def _learned(
@@ -72,6 +78,6 @@ def _chances(wiring: Wiring, learned: Learned, texts: Sequence[str]) -> list[Arr
     return [known[text_hash(text)] for text in texts]
 
 
-def _decision(names: Sequence[str], chances: Array) -> Decision:
-    best = int(chances.argmax())
-    return Decision((names[best],), float(chances[best]), hard=False, reason="")
+def _decision(names: Sequence[str], chances: Array, gain: float) -> Decision:
+    best, hard = int(chances.argmax()), bool(gain >= MIN_GAIN)
+    return Decision((names[best],), float(chances[best]), hard, "", tuple(chances.tolist()))
