@@ -3,6 +3,8 @@
 A new committee is served when it has no fewer of them right, and when nothing that an average hides
 speaks against it: no label is lost, nothing learned first is forgotten, the mean F1 has not fallen.
 The average is compared as it is; for its parts, which are many and small, chance is allowed for.
+The members are compared by themselves: they are what a stage trains and what lasts. As they would
+be served, each committee with its learned rule, the new one may not be surely worse.
 Where people's verdicts are few the LLM's are heard beside them: the new committee may have no fewer
 of both together right, either. So an LLM alone makes nobody pass that people refuse.
 
@@ -73,14 +75,23 @@ class Judgement:
     labels: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
-def judge(trials: Sequence[Trial], source: HeldOutSource, also: Sequence[Trial] = ()) -> Judgement:
-    """Judge a stage by its trials, all of verdicts of one source; `also` are heard beside few."""
+def judge(
+    trials: Sequence[Trial],
+    source: HeldOutSource,
+    also: Sequence[Trial] = (),
+    as_served: Sequence[Trial] = (),
+) -> Judgement:
+    """Judge a stage by its trials, all of verdicts of one source; `also` are heard beside few.
+
+    `as_served` are those of the committees with what their rules have learned.
+    """
     n = len(trials)
     if source == "none" or not n:
         return Judgement(True, "Promoted unmeasured: no held-out verdicts.", None, None, 0)
     before, after = _right(trials)
     labels = _by_label(trials)
     against = [*_lost_labels(trials, labels), *_forgotten(trials), *_fallen_f1(trials, labels)]
+    against += _worse_served(as_served)
     both = [*trials, *also]
     was, now = _right(both)
     passed = after >= before and now >= was and not against
@@ -103,6 +114,20 @@ def judge(trials: Sequence[Trial], source: HeldOutSource, also: Sequence[Trial] 
         round(margin(trials), 4),
         labels,
     )
+
+
+def _worse_served(trials: Sequence[Trial]) -> Iterator[str]:
+    """The answers that annotators would get, if they are worse than chance explains.
+
+    A new committee's rule has less to learn from than the served one's and catches up with later
+    verdicts, so that it may be behind, but not surely.
+    """
+    if _chance_of_loss(trials) <= ALPHA:
+        before, after = _right(trials)
+        yield (
+            f"As it would be served, with its rule, it is worse: {after} of {len(trials)} right, "
+            f"{before} before."
+        )
 
 
 def _right(trials: Iterable[Trial]) -> tuple[int, int]:

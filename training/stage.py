@@ -78,13 +78,15 @@ def run_stage(
     evaluate: Evaluate,
     progress: Progress,
     finished: Finished,
+    serve: Evaluate | None = None,
 ) -> StageResult:
     """Fine-tune, store and judge a new committee.
 
     `progress(key, share, loss)` hears how much of the stage (0..1) is done while "control/member"
     trains; `finished(key, checkpoint)` hears of each stored checkpoint, so that a killed stage can
-    go on from there. Raises NothingToTrain when no control has an example left or no member
-    learns, and SpecialistUnavailable when none of the members can be loaded.
+    go on from there. `evaluate` answers by the members alone, `serve` as the committee would be
+    served, with what its rule has learned. Raises NothingToTrain when no control has an example
+    left or no member learns, and SpecialistUnavailable when none of the members can be loaded.
     """
     started = time.monotonic()
     plans = _plans(given, evaluate)
@@ -95,7 +97,7 @@ def run_stage(
     checkpoints = course.train(members, given.done)
     manifest = _next_manifest(given.manifest, members, checkpoints)
     tag = store.save_committee(manifest)
-    judgement, source = _judge(given.manifest, manifest, plans, evaluate)
+    judgement, source = _judge(given.manifest, manifest, plans, evaluate, serve)
     trained = [p for p in plans.values() if p.examples]
     card = Card(
         tag=tag,
@@ -231,21 +233,17 @@ def _judge(
     new: CommitteeManifest,
     plans: Mapping[str, Plan],
     evaluate: Evaluate,
+    serve: Evaluate | None,
 ) -> tuple[Judgement, HeldOutSource]:
     """Ask both committees about the held-out verdicts of all trained controls together."""
     trained = {control: p for control, p in plans.items() if p.examples}
     counts = Counter(v.source for v in chain.from_iterable(p.held_out for p in trained.values()))
-    source = _source(counts)
-    trials: dict[HeldOutSource, list[Trial]] = {"human": [], "llm": [], "none": []}
-    for control, p in trained.items():
-        asked = [v for v in p.held_out if v.source in _heard(counts)]
-        if asked:
-            before = _answers(evaluate, served, control, asked)
-            after = _answers(evaluate, new, control, asked)
-            for verdict, was, now in zip(asked, before, after, strict=True):
-                trials[verdict.source].append(Trial(verdict.labels, was, now, verdict.at))
-    also = trials["llm"] if source == "human" else ()
-    judgement = judge(trials[source], source, also)
+    source, heard = _source(counts), _heard(counts)
+    trials = _trials(evaluate, served, new, trained, heard)
+    also = [trial for by, trial in trials if by == "llm" and source == "human"]
+    judged = [trial for by, trial in trials if by == source]
+    as_served = _trials(serve, served, new, trained, heard) if serve else []
+    judgement = judge(judged, source, also, [trial for _, trial in as_served])
     if source == "llm":
         few = (
             f" The LLM's verdicts judged it: of people there are {counts['human']} held-out ones, "
@@ -253,6 +251,25 @@ def _judge(
         )
         judgement = replace(judgement, reason=judgement.reason + few)
     return judgement, source
+
+
+def _trials(
+    ask: Evaluate,
+    served: CommitteeManifest,
+    new: CommitteeManifest,
+    trained: Mapping[str, Plan],
+    heard: Container[HeldOutSource],
+) -> list[tuple[VerdictSource, Trial]]:
+    """What both committees answer to the held-out verdicts of the sources that are heard."""
+    found: list[tuple[VerdictSource, Trial]] = []
+    for control, p in trained.items():
+        asked = [v for v in p.held_out if v.source in heard]
+        if asked:
+            before = _answers(ask, served, control, asked)
+            after = _answers(ask, new, control, asked)
+            for verdict, was, now in zip(asked, before, after, strict=True):
+                found.append((verdict.source, Trial(verdict.labels, was, now, verdict.at)))
+    return found
 
 
 def _source(counts: Mapping[VerdictSource, int]) -> HeldOutSource:

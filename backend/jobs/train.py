@@ -88,16 +88,20 @@ def _stage(wiring: Wiring, project_id: int, lease: Lease, held: Held) -> str:
         _keep(desk, lease, state)
 
     def evaluate(manifest: CommitteeManifest, control: str, texts: Sequence[str]) -> list[Decision]:
-        """Judge a committee as it would be served: its prepared form, the rule it would have."""
+        """Ask a committee's members, in the form in which they would be served."""
         progress.check()
-        new = wiring.store.save_committee(manifest)
-        wiring.committees.prepare(new, control, probe[control])
-        since = trained_at(wiring, project_id, tag) if new == tag else math.inf
+        wiring.committees.prepare(wiring.store.save_committee(manifest), control, probe[control])
+        return wiring.committees.evaluate(manifest, control, texts)
+
+    def serve(manifest: CommitteeManifest, control: str, texts: Sequence[str]) -> list[Decision]:
+        """Ask a committee with the rule that it has, or would have."""
+        progress.check()
+        since = trained_at(wiring, project_id, tag) if manifest.tag == tag else math.inf
         return answers(wiring, project_id, manifest, control, texts, since)
 
     try:
         progress.check()
-        result = run_stage(given, wiring.store, train_one, evaluate, progress, finished)
+        result = run_stage(given, wiring.store, train_one, evaluate, progress, finished, serve)
     except (NothingToTrain, StageCancelled, OutOfMemory) as error:
         told = str(error)
         if isinstance(error, OutOfMemory) and _falls_back(wiring.settings, held):

@@ -169,3 +169,13 @@ def test_a_stage_that_is_truly_worse_by_the_margin_passes_in_5_percent_at_most()
         lost, gained = sum(roll < 0.075 for roll in rolls), sum(roll > 0.975 for roll in rolls)
         passed += judge(trials("good", 100 - lost - gained, lost, gained), "human").passed
     assert passed / 400 <= ALPHA + 0.02
+
+
+def test_what_would_be_served_may_be_behind_but_not_surely_worse() -> None:
+    members = trials("good", kept=20, gained=2)
+    behind = judge(members, "human", as_served=trials("good", kept=18, lost=4))
+    assert behind.passed, "4 of 22 may be chance"
+    worse = judge(members, "human", as_served=trials("good", kept=17, lost=5))
+    assert not worse.passed
+    assert "As it would be served, with its rule, it is worse: 17 of 22 right, 22" in worse.reason
+    assert (worse.before, worse.after) == (behind.before, behind.after), "of the members alone"

@@ -238,6 +238,26 @@ def test_the_served_committee_is_asked_about_texts_where_the_curriculum_wants_to
     assert result.card.samples["agreed"] == 3
 
 
+def test_a_stage_that_would_be_served_worse_is_refused_though_its_members_are_not(
+    world: World,
+) -> None:
+    held, fresh = texts(True, 8, "other"), texts(False, 3)
+    served = manifest()
+
+    def serve(of: CommitteeManifest, control: str, about: Sequence[str]) -> list[Decision]:
+        """The served committee's rule has learned to answer well, the new one's has not."""
+        label = ("good",) if of.tag == served.tag else ("bad",)
+        return [Decision(label, 1.0, False, "") for _ in about]
+
+    verdicts = [*(verdict(text, "bad") for text in fresh), *(verdict(text) for text in held)]
+    given = StageInput(served, by_control(verdicts), {}, PARAMS, 1)
+    asks = (learn, world.evaluate, lambda *_: None, world.finished.__setitem__)
+    assert run_stage(given, world.store, *asks).judgement.passed
+    result = run_stage(given, world.store, *asks, serve)
+    assert result.card.decision == "refused"
+    assert "As it would be served, with its rule, it is worse: 0 of 8" in result.card.reason
+
+
 def test_a_control_with_nothing_to_train_keeps_its_members(world: World) -> None:
     served = manifest("sentiment", "topic")
     fresh = [verdict(text, "bad") for text in texts(False, 3)]
