@@ -103,7 +103,7 @@ def migrate(
     found = {}
     for name, change in compare({n: c.labels for n, c in served.items()}, now).items():
         labels, before = now[name], served.get(change.before)
-        members = [_member(ref, labels, change.renamed) for ref in before.members] if before else []
+        members = [_member(ref, labels, change) for ref in before.members] if before else []
         knowing = tuple(ref for ref in members if not ref.label_map or knows(ref, labels))
         found[name] = ControlCommittee(labels, knowing) if knowing else first(labels)
     return found
@@ -129,12 +129,17 @@ def knows(ref: SpecialistRef, labels: LabelSet) -> set[str]:
     return set(ref.label_map.values()) & set(labels.names)
 
 
-def _member(ref: SpecialistRef, labels: LabelSet, renamed: Mapping[str, str]) -> SpecialistRef:
-    """A member under other labels; outputs that it had no use for so far may have one now."""
+def _member(ref: SpecialistRef, labels: LabelSet, change: Change) -> SpecialistRef:
+    """A member under other labels; for an added one an output without a use may have one now.
+
+    Only for those: what a person left out of a map stays out.
+    """
     if not ref.label_map:
         return ref
-    label_map = {own: renamed.get(name, name) for own, name in ref.label_map.items()}
-    return replace(ref, label_map={**_unused(ref, label_map, labels), **label_map})
+    label_map = {own: change.renamed.get(name, name) for own, name in ref.label_map.items()}
+    unused = _unused(ref, label_map, labels) if change.added else {}
+    added = {output: name for output, name in unused.items() if name in change.added}
+    return replace(ref, label_map={**added, **label_map})
 
 
 def _unused(
