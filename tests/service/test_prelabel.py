@@ -190,7 +190,7 @@ def _ready(here: Prelabeled) -> frozenset[int]:
 def test_interrupted_it_goes_on_without_repeating_a_shard(
     machine: Machine, label_studio: LabelStudio
 ) -> None:
-    here = project(machine, label_studio, 1_700)
+    here = project(machine, label_studio, 2_600)
     command = ("prelabel", "--project", str(here.id))
     with started(machine, "worker", "push"):
         running(machine, 1)
