@@ -178,21 +178,25 @@ def by_trainer(ref: SpecialistRef, job: Job, out: Path) -> None:
         {**{key: column[i] for key, column in padded.items()}, "labels": own[one.label]}
         for i, one in enumerate(usable)
     ]
-    recipe = TrainingArguments(
+    Trainer(model=model, args=recipe(out, job.seed, job.device), train_dataset=rows).train()
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def recipe(out: Path, seed: int, device: str) -> TrainingArguments:
+    """What the paper's script trains with."""
+    return TrainingArguments(
         output_dir=str(out),
         num_train_epochs=EPOCHS,
         per_device_train_batch_size=BATCH_SIZE,
         learning_rate=RATE,
-        seed=job.seed,
-        use_cpu=job.device == "cpu",
+        seed=seed,
+        use_cpu=device == "cpu",
         save_strategy="no",
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
     )
-    Trainer(model=model, args=recipe, train_dataset=rows).train()
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
 
 
 def accuracy(

@@ -16,6 +16,7 @@ from specialists.types import Decision, LabelSet, Verdict
 from training import gate
 from training.curriculum import DEFAULT, Curriculum
 from training.fine_tune import Example
+from training.label_names import fits
 
 Opinions = Mapping[str, Decision]  # what the served committee says of a text
 
@@ -98,8 +99,7 @@ def _agreed(texts: Sequence[str], opinions: Opinions, size: int, rng: random.Ran
 
 def _fits(verdict: Verdict, labels: LabelSet) -> bool:
     """Whether a verdict can be learned under the labels the project has now."""
-    known = set(verdict.labels) <= set(labels.names)
-    return known and (labels.multiple or len(verdict.labels) == 1) and bool(verdict.text.strip())
+    return fits(verdict, labels) and bool(verdict.text.strip())
 
 
 def _one_per_text(verdicts: Iterable[Verdict]) -> list[tuple[str, Verdict]]:

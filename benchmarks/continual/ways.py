@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer
 
 from benchmarks.continual.stream import CONTROL, Stream
+from benchmarks.training import PADDED_TOKENS, recipe
 from specialists import weights
 from specialists.committee import Committee
 from specialists.encoder import open_tokenizer
@@ -29,7 +30,6 @@ from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 from training.params import FineTuneParams
 from training.stage import StageInput, run_stage
 
-EPOCHS, RATE, BATCH_SIZE, MOST_TOKENS = 3, 2e-5, 16, 128  # of the paper's script
 _FIRST_EPOCHS = 12
 
 
@@ -98,26 +98,19 @@ class Paper:
             own = model.config.label2id
             rows = [
                 {
-                    **tokenizer(v.text, truncation=True, max_length=MOST_TOKENS),
+                    **tokenizer(v.text, truncation=True, max_length=PADDED_TOKENS),
                     "labels": own[v.labels[0]],
                 }
                 for v in verdicts
             ]
-            recipe = TrainingArguments(
-                output_dir=str(out),
-                num_train_epochs=EPOCHS,
-                per_device_train_batch_size=BATCH_SIZE,
-                learning_rate=RATE,
-                seed=self.seed,
-                use_cpu=True,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            )
             # The script pads to 128 tokens; to the longest of a batch gives the same gradients.
             collator = DataCollatorWithPadding(tokenizer)
-            Trainer(model=model, args=recipe, train_dataset=rows, data_collator=collator).train()
+            Trainer(
+                model=model,
+                args=recipe(out, self.seed, "cpu"),
+                train_dataset=rows,
+                data_collator=collator,
+            ).train()
             publish(model, tokenizer, out)
             self._folders[ref.name] = out
         return "served"
