@@ -80,6 +80,8 @@ def live(member: Live | None) -> str:
     found = "is admitted" if member.admitted else "is not admitted"
     better = "smaller" if member.gain >= 0 else "greater"
     why = f"with it the log-loss is {abs(member.gain):.3f} {better} on {member.checked} texts"
+    if member.admitted != (member.gain > 0):
+        why += ", too little to change that"
     return (
         f"the live member, trained on {member.verdicts} verdicts, {found}: "
         f"{why if member.checked else 'no text yet that the members have not learned'}"
