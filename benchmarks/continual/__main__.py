@@ -1,14 +1,16 @@
 """What stages do to a committee, by the paper's sequential recipe and by ours.
 
     python -m benchmarks.continual --data FIRST.csv --then SECOND.csv [MORE.csv ...]
-        [--begin 300] [--noise 0.2] [--seeds 3] [--stages 3] [--verdicts 150]
+        [--begin 300] [--noise 0.2] [--seeds 3] [--seed 0] [--stages 3] [--verdicts 150]
 
 Three members start from the bare MiniLM weights, each with its own random classifier, and learn the
 first texts of the first set, as the paper's specialists know their task (`--begin 0`: they do not).
 Both ways go on from there and get the same verdicts: stages of the first set, then of the others.
 The paper's recipe (arXiv 2506.16393) fine-tunes every weight on each stage's verdicts alone, 3
 epochs at 2e-5, and serves what comes out; ours is the product's stage with its gate. Both are asked
-about the same test texts of all sets after each stage, and answer by their members' mean vote.
+about the same test texts of all sets after each stage. The paper's members answer by their mean
+vote; the product by its rule, which learns from the verdicts too (`ours`), and beside it stands the
+mean vote of its members (`ours_members`).
 `--noise` replaces that share of the verdicts by another label; test texts keep theirs. Ends with
 one JSON line: means over the seeds.
 """
@@ -19,18 +21,19 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from benchmarks.continual.ours import Ours
 from benchmarks.continual.stream import LabelledSet, Stream, Unusable, read, stream
-from benchmarks.continual.ways import Ours, Paper, Way, members
-from specialists.chances import first_probabilities
-from specialists.committee import Committee
+from benchmarks.continual.ways import Paper, Way, members
 from training.params import FineTuneParams
 
 MEMBERS = 3
 WAYS = ("paper", "ours")
+ALONE = "ours_members"
 Accuracies = Mapping[str, float]  # by set
 
 
@@ -45,15 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--noise", type=float, default=0.0, help="share of verdicts that get another label (0..1)")
     add("--begin", type=int, default=300, help="texts of the first set that members learn before")
     add("--seeds", type=int, default=3, help="streams and classifiers to average over")
+    add("--seed", type=int, default=0, help="the first of them")
     add("--stages", type=int, default=3, help="of each set")
     add("--verdicts", type=int, default=150, help="of each stage")
     add("--tests", type=int, default=400, help="test texts of each set, at most")
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="which to run")
     options = parser.parse_args(arguments)
-    runs: dict[str, list[list[Accuracies]]] = {name: [] for name in options.ways}
+    runs: defaultdict[str, list[list[Accuracies]]] = defaultdict(list)
     try:
         sets = [read(file, options.tests) for file in (options.data, *options.then)]
-        for seed in range(options.seeds):
+        for seed in range(options.seed, options.seed + options.seeds):
             drawn = stream(
                 sets, options.begin, options.stages, options.verdicts, options.noise, seed
             )
@@ -67,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(drawn: Stream, seed: int, names: Sequence[str]) -> dict[str, list[Accuracies]]:
-    """The accuracy on every set after each stage, by way."""
-    curves: dict[str, list[Accuracies]] = {}
+    """The accuracy on every set after each stage, by who answers."""
+    curves: defaultdict[str, list[Accuracies]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="aa-continual-") as aside:
         refs = members(Path(aside), drawn, MEMBERS, seed)
         for name in names:
@@ -78,14 +82,16 @@ def run(drawn: Stream, seed: int, names: Sequence[str]) -> dict[str, list[Accura
                 if name == "paper"
                 else Ours(refs, drawn.labels, root, FineTuneParams(seed=seed))
             )
-            curves[name] = []
-            first = accuracies(way.committee(), drawn.sets)
-            print(f"seed {seed}  {name:<5}  {_told(first)}  before the first stage")
+            asked = {name: way.answers, **({ALONE: way.alone} if isinstance(way, Ours) else {})}
+            for who, answers in asked.items():
+                print(f"seed {seed}  {who:<12}  {_told(accuracies(answers, drawn.sets))}  at first")
             for number, (of, verdicts) in enumerate(drawn.stages, start=1):
                 became = way.learn(verdicts)
-                found = accuracies(way.committee(), drawn.sets)
-                curves[name].append(found)
-                print(f"seed {seed}  {name:<5}  {_told(found)}  stage {number} of {of}: {became}")
+                for who, answers in asked.items():
+                    found = accuracies(answers, drawn.sets)
+                    curves[who].append(found)
+                    told = f"seed {seed}  {who:<12}  {_told(found)}  stage {number} of {of}"
+                    print(f"{told}: {became}" if who == name else told, flush=True)
     return curves
 
 
@@ -93,14 +99,14 @@ def _told(found: Accuracies) -> str:
     return "  ".join(f"{value:.3f}" for value in found.values())
 
 
-def accuracies(committee: Committee, sets: Sequence[LabelledSet]) -> Accuracies:
-    """The share of each set's test texts that the mean vote gets right."""
-    names = committee.labels.names
+def accuracies(
+    answers: Callable[[Sequence[str]], list[str]], sets: Sequence[LabelledSet]
+) -> Accuracies:
+    """The share of each set's test texts that are answered right."""
     found = {}
     for one in sets:
-        chances = first_probabilities(committee.observe([row.text for row in one.test]))
-        answers = [names[column] for column in chances.argmax(axis=1)]
-        found[one.name] = fmean(a == row.label for a, row in zip(answers, one.test, strict=True))
+        said = answers([row.text for row in one.test])
+        found[one.name] = fmean(a == row.label for a, row in zip(said, one.test, strict=True))
     return found
 
 

@@ -1,47 +1,41 @@
-"""The two ways from verdicts to a committee: the paper's sequential recipe, and our stages.
+"""The paper's way from verdicts to answers, and the members with which every way begins.
 
-Both begin with the same members: the bare MiniLM weights, each with a random classifier of its own.
+These are the bare MiniLM weights, each with a random classifier of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from transformers import DataCollatorWithPadding, Trainer
 
-from benchmarks.continual.stream import CONTROL, Stream
+from benchmarks.continual.stream import Stream
 from benchmarks.training import PADDED_TOKENS, recipe
 from specialists import weights
+from specialists.chances import first_probabilities
 from specialists.committee import Committee
 from specialists.encoder import open_tokenizer
 from specialists.loading import Parts, find_parts, open_base, open_model
-from specialists.rule_state import RuleState
-from specialists.types import Decision, LabelSet, SpecialistRef, Verdict
-from specialists.value_rule import ValueRule
-from training.card import Card
-from training.errors import NothingToTrain
+from specialists.types import LabelSet, SpecialistRef, Verdict
 from training.fine_tune import Example, fine_tune
-from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 from training.params import FineTuneParams
-from training.stage import StageInput, run_stage
 
 _FIRST_EPOCHS = 12
 
 
 class Way(Protocol):
-    """Learns from stages of verdicts; `committee` is what answers now."""
+    """Learns from stages of verdicts and answers texts."""
 
     def learn(self, verdicts: Sequence[Verdict]) -> str:
         """Learn one stage; returns what became of it."""
         ...
 
-    def committee(self) -> Committee:
-        """The committee that answers now."""
+    def answers(self, texts: Sequence[str]) -> list[str]:
+        """One label a text."""
         ...
 
 
@@ -115,69 +109,12 @@ class Paper:
             self._folders[ref.name] = out
         return "served"
 
-    def committee(self) -> Committee:
-        """The members as they are now."""
+    def answers(self, texts: Sequence[str]) -> list[str]:
+        """The labels of the members' mean vote."""
         refs = [
             replace(ref, checkpoint=ref.name if ref.name in self._folders else None)
             for ref in self.refs
         ]
-        return Committee.load(refs, self.labels, self._folders)
-
-
-class Ours:
-    """The product's stage: what it promotes answers, what it refuses waits for the next one."""
-
-    def __init__(
-        self, refs: Sequence[SpecialistRef], labels: LabelSet, root: Path, params: FineTuneParams
-    ) -> None:
-        self._store = ModelStore(root)
-        self._params = params
-        self._served = CommitteeManifest(1, 0, None, {CONTROL: ControlCommittee(labels, (*refs,))})
-        self._store.save_committee(self._served)
-        self._waiting: list[Verdict] = []
-        self._earlier: list[Verdict] = []
-        self.cards: list[Card] = []
-        self._load = lru_cache(maxsize=2)(self._open)  # the served and the next one
-
-    def learn(self, verdicts: Sequence[Verdict]) -> str:
-        """Run a stage over everything that waits, and serve what its gate lets through."""
-        self._waiting += verdicts
-        given = StageInput(
-            manifest=self._served,
-            fresh={CONTROL: self._waiting},
-            earlier={CONTROL: self._earlier},
-            params=self._params,
-            seed=len(self._waiting) + len(self._earlier),
-        )
-        try:
-            result = run_stage(given, self._store, fine_tune, self._evaluate, _silent, _silent)
-        except NothingToTrain as error:
-            return str(error)
-        self.cards.append(result.card)
-        if result.judgement.passed:
-            self._served = result.manifest
-            self._earlier += self._waiting
-            self._waiting = []
-        return result.card.reason
-
-    def committee(self) -> Committee:
-        """The served committee."""
-        return self._load(self._served.tag)
-
-    def _open(self, tag: str) -> Committee:
-        manifest = self._store.committee(tag)
-        control = manifest.controls[CONTROL]
-        return Committee.load(
-            control.members, control.labels, self._store.folders(manifest, CONTROL)
-        )
-
-    def _evaluate(
-        self, manifest: CommitteeManifest, control: str, texts: Sequence[str]
-    ) -> list[Decision]:
-        committee = self._load(self._store.save_committee(manifest))
-        rule = ValueRule(RuleState.first(len(committee.names), len(committee.labels.labels)))
-        return committee.decide(texts, rule)
-
-
-def _silent(*told: object) -> None:
-    """Report progress to nobody."""
+        committee = Committee.load(refs, self.labels, self._folders)
+        chances = first_probabilities(committee.observe(texts))
+        return [self.labels.names[column] for column in chances.argmax(axis=1)]
