@@ -142,7 +142,7 @@ class Models:
         encoder = self._encoder(parts, open_config(parts))
         model, _ = open_model(parts)
         folder, names = self._exports / content(parts), self._names_of(parts)
-        encoded = encoder.encode(texts)
+        encoded = [ids for text in encoder.encode(texts) for ids in text.ids]
         preparation.prepare(model, encoder, encoded, folder, names, device=self._device)
         return True
 
