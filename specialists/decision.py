@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -36,12 +37,28 @@ def abstain(reason: str, *, hard: bool) -> Decision:
     return Decision(labels=(), confidence=0.0, hard=hard, reason=reason)
 
 
+def noted(decisions: list[Decision], evidence: Evidence) -> list[Decision]:
+    """Put what is to know of how a text was read into its decision's reason.
+
+    Where nobody was heard at all it is the reason.
+    """
+    if evidence.notes is None:
+        return decisions
+    return [
+        replace(one, reason=f"{one.reason}; {note}" if one.votes or one.heads else note)
+        if note
+        else one
+        for one, note in zip(decisions, evidence.notes.tolist(), strict=True)
+    ]
+
+
 class PaperRule:
     """Majority vote; hard unless at least two members could say the answer and all say it."""
 
     def decide(self, evidence: Evidence, names: Sequence[str], labels: LabelSet) -> list[Decision]:
         """Decide each text, in order; the members' order is free."""
-        return [self._decide(votes, names, labels) for votes in evidence.votes]
+        found = [self._decide(votes, names, labels) for votes in evidence.votes]
+        return noted(found, evidence)
 
     def _decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
         needed = 1 if labels.multiple else 2  # with one label known there is no choice to make

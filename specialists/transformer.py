@@ -16,6 +16,7 @@ import torch
 from specialists.batching import in_batches
 from specialists.encoder import Encoder
 from specialists.evidence import Evidence
+from specialists.languages import Languages
 from specialists.projection import Projection
 from specialists.runtime import Runtime
 from specialists.windows import Batch
@@ -50,6 +51,7 @@ class Specialist(ABC):
 
     encoding: Encoding
     size_bytes: int = 0
+    languages: Languages = None
 
     @abstractmethod
     def forward(self, batch: Any) -> Evidence:

@@ -55,8 +55,9 @@ class Batch:
         if len(self.starts) == len(seen):
             return seen
         counts = np.diff(self.starts, append=len(seen)).astype(seen.dtype)
-        sums: npt.NDArray[Any] = np.add.reduceat(seen, self.starts, axis=0)
-        return sums / counts.reshape(-1, *[1] * (seen.ndim - 1))
+        sums: Any = np.add.reduceat(seen, self.starts, axis=0)
+        means: npt.NDArray[np.float32] = sums / counts.reshape(-1, *[1] * (seen.ndim - 1))
+        return means
 
 
 def cut(body: Sequence[int], size: int) -> list[Sequence[int]]:
