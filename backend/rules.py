@@ -41,7 +41,7 @@ class Rules:
         self, project_id: int, control: str, tag: str, labels: LabelSet, members: int
     ) -> DecisionRule:
         """The rule that decides for a committee of so many loaded members."""
-        if self.name(project_id, labels) == "paper":
+        if self.chosen(project_id) == "paper":
             return PaperRule()
         try:
             state = self.state(project_id, control, tag)
@@ -49,7 +49,7 @@ class Rules:
             state = None
         if state is None or not _fits(state, labels, members):
             state = RuleState.first(members, len(labels.labels))
-        return ValueRule(state)
+        return PaperRule(state.scales) if labels.multiple else ValueRule(state)
 
     def first(self, project_id: int, labels: LabelSet, members: int) -> DecisionRule:
         """The project's rule before any verdict, for committees that learned nothing together."""
@@ -60,7 +60,7 @@ class Rules:
     def name(self, project_id: int, labels: LabelSet) -> str:
         """`value` or `paper`: the project's own choice, else the setting's.
 
-        Controls of multiple choice are decided by the paper's rule.
+        Controls of multiple choice are decided by the paper's rule, by each label's own threshold.
         """
         return "paper" if labels.multiple else self.chosen(project_id)
 

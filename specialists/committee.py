@@ -18,18 +18,25 @@ from specialists.batching import in_batches
 from specialists.decision import DecisionRule, abstain
 from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
+from specialists.languages import foreign
 from specialists.models import Models
 from specialists.transformer import Encoding, Model, Specialist
 from specialists.types import Decision, LabelSet, SpecialistRef
+from specialists.windows import MOST_TOKENS, Windows
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text as the members read it: one form for each of their encodings."""
+    """A text as the members read it: one form for each of their encodings.
+
+    `silent` are the members that do not know its language; `note` as in `Evidence.notes`.
+    """
 
     forms: tuple[Sized, ...] = field(repr=False)
+    silent: tuple[int, ...] = ()
+    note: str = ""
 
     def __len__(self) -> int:
         """Its tokens, by the encoding that makes the most of it."""
@@ -55,6 +62,14 @@ class Committee:
         self._observer = observer
         self.specialists = (*self._members, *([observer] if observer else []))
         self._encodings = _distinct([one.encoding for one in self.specialists])
+        self._particular = {
+            i: one.languages for i, one in enumerate(self._members) if one.languages is not None
+        }
+        self._usual = frozenset[str]()  # languages that all members know
+        if self._particular:
+            self._usual = self._usual.union(*self._particular.values()).intersection(
+                *self._particular.values()
+            )
 
     @classmethod
     def load(
@@ -115,7 +130,20 @@ class Committee:
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Each text as the members read it; members that share an encoding share this work."""
         by_encoding = [encoding.encode(texts) for encoding in self._encodings]
-        return [Encoded(tuple(forms[i] for forms in by_encoding)) for i in range(len(texts))]
+        return [
+            self._encoded(text, tuple(forms[i] for forms in by_encoding))
+            for i, text in enumerate(texts)
+        ]
+
+    def _encoded(self, text: str, forms: tuple[Sized, ...]) -> Encoded:
+        found = foreign(text, self._usual) if self._particular else ""
+        silent = [i for i, known in self._particular.items() if found and found not in known]
+        notes = []
+        if silent and len(silent) == len(self._members):
+            notes.append(f"no member knows the text's language ({found})")
+        if any(isinstance(form, Windows) and not form.whole for form in forms):
+            notes.append(f"only its beginning was read: it has over {MOST_TOKENS:,} tokens")
+        return Encoded(forms, tuple(silent), "; ".join(notes))
 
     def forward(self, batch: Sequence[Encoded]) -> Evidence:
         """What all members say of one padded batch: votes (B, members, labels), and the views."""
@@ -128,10 +156,16 @@ class Committee:
         if self._observer:
             frozen = self._observer.forward(collated[id(self._observer.encoding)]).frozen
         none = np.zeros((len(batch), 0, len(self.labels.labels)), dtype=np.float32)
+        votes = np.concatenate([none, *(one.votes for one in seen)], axis=1)
+        for row, one in enumerate(batch):
+            if one.silent:
+                votes[row, list(one.silent)] = np.nan
+        notes = [one.note for one in batch]
         return Evidence(
-            np.concatenate([none, *(one.votes for one in seen)], axis=1),
+            votes,
             tuple(view for one in seen for view in one.features),
             frozen,
+            np.array(notes) if any(notes) else None,
         )
 
     def _hear(self, one: Specialist, batch: Any, size: int) -> Evidence:

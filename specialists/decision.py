@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from specialists.evidence import Evidence
 from specialists.types import Decision, LabelSet, MemberVote
 
 Votes = npt.NDArray[np.float32]  # (members, labels), NaN where a member does not know a label
 Probabilities = npt.NDArray[np.float64]
+Scales = npt.NDArray[np.float64]  # (labels, 2): slope and offset of each label's log-odds
 
 _CHOSEN = 0.5  # multiple choice: a label is said from this probability on
+_FLOOR = 1e-4  # of a probability, and its distance from 1, before its odds are scaled
 
 
 class DecisionRule(Protocol):
@@ -36,12 +40,35 @@ def abstain(reason: str, *, hard: bool) -> Decision:
     return Decision(labels=(), confidence=0.0, hard=hard, reason=reason)
 
 
+def noted(decisions: list[Decision], evidence: Evidence) -> list[Decision]:
+    """Put what is to know of how a text was read into its decision's reason.
+
+    Where nobody was heard at all it is the reason.
+    """
+    if evidence.notes is None:
+        return decisions
+    return [
+        replace(one, reason=f"{one.reason}; {note}" if one.votes or one.heads else note)
+        if note
+        else one
+        for one, note in zip(decisions, evidence.notes.tolist(), strict=True)
+    ]
+
+
 class PaperRule:
-    """Majority vote; hard unless at least two members could say the answer and all say it."""
+    """Majority vote; hard unless at least two members could say the answer and all say it.
+
+    Of multiple choice a label is said from one half on, of its probability as `scales` make it:
+    they give each label a threshold of its own.
+    """
+
+    def __init__(self, scales: Scales | None = None) -> None:
+        self._scales = scales
 
     def decide(self, evidence: Evidence, names: Sequence[str], labels: LabelSet) -> list[Decision]:
         """Decide each text, in order; the members' order is free."""
-        return [self._decide(votes, names, labels) for votes in evidence.votes]
+        found = [self._decide(votes, names, labels) for votes in evidence.votes]
+        return noted(found, evidence)
 
     def _decide(self, votes: Votes, names: Sequence[str], labels: LabelSet) -> Decision:
         needed = 1 if labels.multiple else 2  # with one label known there is no choice to make
@@ -51,7 +78,7 @@ class PaperRule:
         if not members:
             return abstain("no member knows these labels", hard=True)
         if labels.multiple:
-            return _decide_multiple(heard, members, labels.names)
+            return _decide_multiple(heard, members, labels.names, self._scales)
         return _decide_single(heard, members, labels.names)
 
 
@@ -60,7 +87,7 @@ def pool(votes: Probabilities) -> Probabilities:
 
     They sum to 1; the order of the members has no influence.
     """
-    pooled = _mean_over_members(complete(votes))
+    pooled = mean_over_members(complete(votes))
     pooled /= pooled.sum(axis=-1, keepdims=True)
     return pooled
 
@@ -72,7 +99,7 @@ def complete(votes: Probabilities) -> Probabilities:
     scaled to the rest. A label that nobody knows gets 0.
     """
     known = ~np.isnan(votes)
-    average = np.expand_dims(_mean_over_members(votes), axis=-2)
+    average = np.expand_dims(mean_over_members(votes), axis=-2)
     filled = np.where(known, 0.0, average)
     missing = np.minimum(filled.sum(axis=-1, keepdims=True), 1.0)
     rows: Probabilities = filled + np.where(known, votes, 0.0) * (1.0 - missing)
@@ -80,7 +107,7 @@ def complete(votes: Probabilities) -> Probabilities:
     return rows
 
 
-def _mean_over_members(votes: Probabilities) -> Probabilities:
+def mean_over_members(votes: Probabilities) -> Probabilities:
     """Mean of the known votes per label, 0 where none is; sorted first, as sums depend on order."""
     ordered = np.sort(votes, axis=-2)  # NaN last
     count = (~np.isnan(ordered)).sum(axis=-2)
@@ -126,8 +153,29 @@ def _single_reason(winner: str, heard: list[MemberVote], agree: int) -> str:
     return f"{agree} of {len(heard)} say {winner}; {dissent}"
 
 
-def _decide_multiple(votes: Probabilities, members: list[str], names: Sequence[str]) -> Decision:
-    pooled = _mean_over_members(votes)
+def log_odds(probabilities: Probabilities) -> Probabilities:
+    """Of each probability, kept finite."""
+    kept = np.clip(probabilities, _FLOOR, 1.0 - _FLOOR)
+    odds: Probabilities = np.log(kept) - np.log1p(-kept)
+    return odds
+
+
+def scaled(probabilities: Probabilities, scales: Scales | None) -> Probabilities:
+    """Probabilities (..., labels) by what was learned of each label; NaN stays.
+
+    Platt's scaling of log-odds ("Probabilistic Outputs for Support Vector Machines", 1999).
+    """
+    if scales is None:
+        return probabilities
+    found: Probabilities = expit(scales[:, 0] * log_odds(probabilities) + scales[:, 1])
+    return found
+
+
+def _decide_multiple(
+    votes: Probabilities, members: list[str], names: Sequence[str], scales: Scales | None
+) -> Decision:
+    pooled = scaled(mean_over_members(votes), scales)
+    votes = scaled(votes, scales)
     chosen = pooled >= _CHOSEN
     known, yes = ~np.isnan(votes), votes >= _CHOSEN  # NaN >= x is false
     disputed = np.any(known & (yes != chosen), axis=0)

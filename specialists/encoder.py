@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from transformers import AutoTokenizer
 
-Ints = npt.NDArray[np.int64]
+from specialists.windows import MOST_TOKENS, Batch, Ints, Windows, cut
 
 # Tokenizers without a limit of their own report a number far above this.
 _SANE_LIMIT_TOKENS = 1_000_000
 # RoBERTa-like models spend their first two positions on padding.
 _RESERVED_POSITIONS = 2
 _DEFAULT_LIMIT_TOKENS = 512
+_CHARS_PER_TOKEN = 16  # no language has so many: what is beyond is not even tokenized
 _FILES = ("tokenizer*", "vocab*", "merges*", "special_tokens*", "added_tokens*", "*.model")
 
 
@@ -30,27 +30,57 @@ class Encoder:
         self._tokenizer = tokenizer
         self._pad_id = tokenizer.pad_token_id or 0  # masked, so any id that exists will do
         self._limit_tokens = limit_tokens(config, tokenizer)
+        self._most_tokens = max(MOST_TOKENS, self._limit_tokens)
+        self._before, self._after = _frame(tokenizer)
         # A fast tokenizer sets its truncation in place: two threads at once break it.
         self._lock = threading.Lock()
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, cut at the model's longest input, without padding."""
+    def encode(self, texts: Sequence[str]) -> list[Windows]:
+        """Each text in windows that the model can read, without padding."""
         if not texts:
             return []
+        most_chars = self._most_tokens * _CHARS_PER_TOKEN
         with self._lock:
             encoded = self._tokenizer(
-                list(texts), truncation=True, max_length=self._limit_tokens, padding=False
+                [text[:most_chars] for text in texts],
+                truncation=True,
+                max_length=self._most_tokens + 1,  # one more shows that there are more
+                padding=False,
             )
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
+        return [
+            self._windows(ids, whole=len(text) <= most_chars and len(ids) <= self._most_tokens)
+            for text, ids in zip(texts, encoded["input_ids"], strict=True)
+        ]
 
-    def collate(self, encoded: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    def _windows(self, ids: list[int], *, whole: bool) -> Windows:
+        if len(ids) <= self._limit_tokens:
+            return Windows((ids,), whole)
+        before, after = self._before, self._after
+        body = ids[len(before) : min(len(ids), self._most_tokens) - len(after)]
+        parts = cut(body, self._limit_tokens - len(before) - len(after))
+        return Windows(tuple([*before, *part, *after] for part in parts), whole)
+
+    def collate(self, encoded: Sequence[Windows]) -> Batch:
+        """Pad the windows of texts, side by side."""
+        counts = [len(one.ids) for one in encoded]
+        ids, mask = self.pad([ids for one in encoded for ids in one.ids])
+        return Batch(ids, mask, np.cumsum([0, *counts[:-1]]))
+
+    def pad(self, windows: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
         """Pad token ids on the right: ids and attention mask, each (B, longest)."""
-        lengths = np.array([len(ids) for ids in encoded])
+        lengths = np.array([len(ids) for ids in windows])
         mask = np.arange(lengths.max()) < lengths[:, None]
         input_ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
-        input_ids[mask] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in encoded])
+        input_ids[mask] = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in windows])
         return input_ids, mask.astype(np.int64)
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return full[:start], full[start + len(bare) :]
 
 
 def open_tokenizer(folder: Path) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,14 @@ class Evidence:
     `votes` (texts, members, labels), NaN where a member does not know a label; `features` has one
     array (texts, width) a view: a layer of a member, averaged over the text's tokens. `frozen`
     (texts, width) is what a model that is never trained sees; a row of NaN where it was not asked,
-    None where it was not asked about any.
+    None where it was not asked about any. `notes` (texts,) says what people should know of how a
+    text was read, "" for nearly all, None for all.
     """
 
     votes: Floats = field(repr=False)
     features: tuple[Floats, ...] = field(default=(), repr=False)
     frozen: Floats | None = field(default=None, repr=False)
+    notes: npt.NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         """How many texts."""
@@ -54,7 +56,9 @@ class Evidence:
 
     def _at(self, which: Any) -> Evidence:
         frozen = None if self.frozen is None else self.frozen[which]
-        return Evidence(self.votes[which], tuple(view[which] for view in self.features), frozen)
+        notes = None if self.notes is None else self.notes[which]
+        views = tuple(view[which] for view in self.features)
+        return Evidence(self.votes[which], views, frozen, notes)
 
     @classmethod
     def join(cls, parts: Sequence[Evidence]) -> Evidence:
@@ -65,10 +69,11 @@ class Evidence:
         """
         votes = np.concatenate([part.votes for part in parts])
         views = zip(*(part.features for part in parts), strict=True)
-        return cls(votes, tuple(np.concatenate(view) for view in views), _joined(parts))
+        joined = tuple(np.concatenate(view) for view in views)
+        return cls(votes, joined, _joined(parts), _joined_notes(parts))
 
     def pack(self) -> list[bytes]:
-        """A piece a text, in half precision, little-endian: its shapes first, then its values."""
+        """A piece a text: its shapes, its values in half precision, little-endian, and its note."""
         arrays, shapes = [self.votes, *self.features], []
         shapes += [(1, *array.shape[1:]) for array in arrays]
         if self.frozen is not None:
@@ -79,7 +84,10 @@ class Evidence:
             array.reshape(len(self), math.prod(shape)).astype("<f2")
             for array, shape in zip(arrays, shapes, strict=True)
         ]
-        return [head + row.tobytes() for row in np.concatenate(flat, axis=1)]
+        packed = [head + row.tobytes() for row in np.concatenate(flat, axis=1)]
+        if self.notes is None:
+            return packed
+        return [piece + _tail(note) for piece, note in zip(packed, self.notes, strict=True)]
 
     @classmethod
     def unpack(cls, pieces: Sequence[bytes]) -> Evidence:
@@ -90,12 +98,12 @@ class Evidence:
         Raises:
             ValueError: A piece is cut off, is something else, or is of another committee.
         """
-        if len({len(piece) for piece in pieces}) > 1:
-            return cls._unpack_both(pieces)
         head, shapes = read_head(pieces[0])
         size = head + _HALF_BYTES * sum(map(math.prod, shapes))
+        if any(len(piece) != size for piece in pieces):
+            return cls._unpack_mixed(pieces)
         first = pieces[0][:head]
-        if any(len(piece) != size or not piece.startswith(first) for piece in pieces):
+        if not all(piece.startswith(first) for piece in pieces):
             raise ValueError(_NO_EVIDENCE)
         raw = np.frombuffer(b"".join(pieces), np.uint8).reshape(len(pieces), -1)[:, head:]
         values = np.ascontiguousarray(raw).view("<f2").astype(np.float32)
@@ -106,6 +114,14 @@ class Evidence:
         ]
         frozen = arrays.pop() if len(shapes[-1]) == 1 else None
         return cls(arrays[0], tuple(arrays[1:]), frozen)
+
+    @classmethod
+    def _unpack_mixed(cls, pieces: Sequence[bytes]) -> Evidence:
+        """Read pieces of which some have a note, or the frozen view, and some have not."""
+        plain, notes = zip(*map(_without_note, pieces), strict=True)
+        if any(notes):
+            return replace(cls.unpack(plain), notes=np.array(notes))
+        return cls._unpack_both(pieces)
 
     @classmethod
     def _unpack_both(cls, pieces: Sequence[bytes]) -> Evidence:
@@ -134,6 +150,34 @@ def _joined(parts: Sequence[Evidence]) -> Floats | None:
     return np.concatenate([nan if part.frozen is None else part.frozen for part, nan in views])
 
 
+def _joined_notes(parts: Sequence[Evidence]) -> npt.NDArray[np.str_] | None:
+    """The notes one after the other, empty for parts without."""
+    if all(part.notes is None for part in parts):
+        return None
+    none = (np.full(len(part), "") for part in parts)
+    noted = zip(parts, none, strict=True)
+    joined: npt.NDArray[np.str_] = np.concatenate(
+        [empty if part.notes is None else part.notes for part, empty in noted]
+    )
+    return joined
+
+
+def _tail(note: str) -> bytes:
+    """A note as it stands behind the values, its length last."""
+    raw = note.encode()
+    return raw + _numbers(len(raw)) if raw else b""
+
+
+def _without_note(piece: bytes) -> tuple[bytes, str]:
+    """Packed evidence and its note apart. Raises ValueError as `read_head` does."""
+    head, shapes = read_head(piece)
+    size = head + _HALF_BYTES * sum(map(math.prod, shapes))
+    note = piece[size : -_COUNT.size].decode(errors="replace")
+    if len(piece) < size or piece[size:] != _tail(note):
+        raise ValueError(_NO_EVIDENCE)
+    return piece[:size], note
+
+
 def has_frozen(piece: bytes) -> bool:
     """Whether packed evidence has the frozen view; raises ValueError as `read_head` does."""
     return len(read_head(piece)[1][-1]) == 1
@@ -142,10 +186,10 @@ def has_frozen(piece: bytes) -> bool:
 def whole(piece: bytes) -> bool:
     """Whether this is packed evidence with all of its values."""
     try:
-        head, shapes = read_head(piece)
+        _without_note(piece)
     except ValueError:
         return False
-    return len(piece) == head + _HALF_BYTES * sum(map(math.prod, shapes))
+    return True
 
 
 def read_head(piece: bytes) -> tuple[int, list[tuple[int, ...]]]:

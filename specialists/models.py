@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from specialists import preparation, weights
+from specialists import languages, preparation, weights
 from specialists.encoder import Encoder, encoder_key, open_tokenizer
 from specialists.errors import SpecialistUnavailable
 from specialists.generated import GeneratedSpecialist, open_sandbox
@@ -81,7 +81,10 @@ class Models:
             parts = find_parts(ref.source, folder, self._converted)
             config = open_config(parts)
             project = projection(config, ref, labels)
-            return Transformer(self._runtime(parts), self._encoder(parts, config), project)
+            made = Transformer(self._runtime(parts), self._encoder(parts, config), project)
+            # A checkpoint has learned from the project's texts, whatever language they are in.
+            made.languages = None if folder else languages.known(ref.source)
+            return made
 
         return _told(ref.source, folder, opened)
 
@@ -142,7 +145,7 @@ class Models:
         encoder = self._encoder(parts, open_config(parts))
         model, _ = open_model(parts)
         folder, names = self._exports / content(parts), self._names_of(parts)
-        encoded = encoder.encode(texts)
+        encoded = [ids for text in encoder.encode(texts) for ids in text.ids]
         preparation.prepare(model, encoder, encoded, folder, names, device=self._device)
         return True
 

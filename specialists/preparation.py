@@ -67,9 +67,9 @@ def prepare(
 ) -> Prepared:
     """Find the first of `names` that answers as fp32 does, and keep its files.
 
-    `model` is in fp32; `encoded` are token ids of real texts, at least one. The reference passes
-    untried, and stands where `names` has none that does. Processes that prepare one folder at once
-    wait for the first.
+    `model` is in fp32; `encoded` are token ids of windows of real texts, at least one. The
+    reference passes untried, and stands where `names` has none that does. Processes that prepare
+    one folder at once wait for the first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
@@ -124,7 +124,7 @@ class _Trials:
         self._device = device
         self._texts = len(encoded)
         self._batches: list[Batch] = [
-            (rows, *encoder.collate([encoded[row] for row in rows]))
+            (rows, *encoder.pad([encoded[row] for row in rows]))
             for rows in batches(encoded, batch_tokens(device))
         ]
         self._wanted = self._logits(TorchRuntime(model, "fp32", device))

@@ -29,6 +29,9 @@ EMBEDDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }
 
+EMBEDDED_LANGUAGES = ("en",)
+"""What the embedded specialists read (ISO 639-1); a Hub model's card says it of that model."""
+
 # Family -> short name -> Hub id: the two committees of arXiv 2506.16393.
 PAPER_MEMBERS: Mapping[str, Mapping[str, str]] = {
     "sentiment": {

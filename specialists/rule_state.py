@@ -64,7 +64,8 @@ class RuleState:
     show the other to be worse, "unproven" until the LLM's answers go with votes that are sure.
     From `accept_above` on an answer keeps TARGET_ERROR. `calibration` is (slope, offset): what a
     confidence c of the LLM's multiplies the odds of its answer by, exp(slope logit(c) + offset).
-    `live` is the live member, None before it was trained.
+    `live` is the live member, None before it was trained. Of multiple choice all that is learned
+    are `scales` (labels, 2): slope and offset of each label's log-odds (`decision.scaled`).
     """
 
     member_weights: Array
@@ -78,6 +79,7 @@ class RuleState:
     accept_above: float | None = None
     calibration: tuple[float, float] | None = None
     live: Live | None = None
+    scales: Array | None = None
 
     @classmethod
     def first(cls, members: int, labels: int) -> RuleState:

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from specialists.batching import in_batches
-from specialists.encoder import Encoder, Ints
+from specialists.encoder import Encoder
 from specialists.evidence import Evidence
+from specialists.languages import Languages
 from specialists.projection import Projection
 from specialists.runtime import Runtime
+from specialists.windows import Batch
 
 
 class Encoding(Protocol):
@@ -49,6 +51,7 @@ class Specialist(ABC):
 
     encoding: Encoding
     size_bytes: int = 0
+    languages: Languages = None
 
     @abstractmethod
     def forward(self, batch: Any) -> Evidence:
@@ -84,11 +87,11 @@ class Transformer(Model):
         super().__init__(runtime, encoder)
         self._projection = projection
 
-    def forward(self, batch: tuple[Ints, Ints]) -> Evidence:
-        """Votes and features of token ids and mask, each (B, tokens)."""
-        out = self.runtime.forward(*batch)
-        votes = self._projection.votes(torch.from_numpy(out.logits))
-        return Evidence(votes[:, None], out.means)
+    def forward(self, batch: Batch) -> Evidence:
+        """Votes and features of texts, each averaged over the text's windows."""
+        out = self.runtime.forward(batch.ids, batch.mask)
+        votes = batch.fold(self._projection.votes(torch.from_numpy(out.logits)))
+        return Evidence(votes[:, None], tuple(map(batch.fold, out.means)))
 
 
 class Embedder(Model):
@@ -98,12 +101,12 @@ class Embedder(Model):
         super().__init__(runtime, encoder)
         self._labels = labels
 
-    def forward(self, batch: tuple[Ints, Ints]) -> Evidence:
-        """Votes of no member, shape (B, 0, project labels), and the frozen view.
+    def forward(self, batch: Batch) -> Evidence:
+        """Votes of no member, shape (texts, 0, project labels), and the frozen view.
 
         That is the views of its last layers side by side: one head on both is right 1 % more often
         than one on the last alone (measured on eight sets, training/LOG.md).
         """
-        means = self.runtime.forward(*batch).means
-        none = np.zeros((len(batch[0]), 0, self._labels), dtype=np.float32)
-        return Evidence(none, frozen=np.concatenate(means, axis=1))
+        means = self.runtime.forward(batch.ids, batch.mask).means
+        none = np.zeros((len(batch.starts), 0, self._labels), dtype=np.float32)
+        return Evidence(none, frozen=batch.fold(np.concatenate(means, axis=1)))

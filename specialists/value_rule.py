@@ -25,6 +25,7 @@ from specialists.chances import (
     refine,
     surest_of_each,
 )
+from specialists.decision import noted
 from specialists.evidence import Evidence
 from specialists.rule_state import RuleState
 from specialists.types import Decision, LabelSet, MemberVote
@@ -54,7 +55,7 @@ class ValueRule:
             names, heard = (*names, LIVE), np.concatenate([heard, np.exp(live)[:, None]], axis=1)
         votes = _said(names, heard, labels.names)
         heads = _said(views, np.exp(opinions).transpose(1, 0, 2), labels.names)
-        return [
+        found = [
             self._decide(
                 Decision(
                     labels=(labels.names[int(row.argmax())],),
@@ -69,6 +70,7 @@ class ValueRule:
             )
             for i, row in enumerate(probabilities)
         ]
+        return noted(found, evidence)
 
     def probabilities(self, evidence: Evidence) -> Array:
         """How likely each label is right, shape (texts, labels), before any answer of the LLM."""
@@ -142,7 +144,7 @@ class ValueRule:
     def _decide(self, found: Decision) -> Decision:
         """Trust an answer, call it hard, or abstain."""
         state, chance = self.state, found.confidence
-        if not found.votes and not state.verdicts:
+        if not found.votes and not found.heads:
             nothing = "no member knows these labels yet"
             return replace(found, labels=(), confidence=0.0, hard=True, reason=nothing)
         reason = f"{chance:.2f} sure of {found.labels[0]}"

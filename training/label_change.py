@@ -179,4 +179,5 @@ def rule(state: RuleState, before: Sequence[str], change: Change, now: Sequence[
         heads=tuple(map(kept, state.heads)),
         live=state.live and replace(state.live, head=kept(state.live.head)),
         accept_above=state.accept_above if len(columns) == len(names) else None,
+        scales=None if state.scales is None else state.scales[columns],
     )

@@ -64,7 +64,7 @@ class Pupil:
         device = self.model.device
         ids, mask = (
             torch.from_numpy(array).to(device)
-            for array in self.encoder.collate([lesson.ids for lesson in batch])
+            for array in self.encoder.pad([lesson.ids for lesson in batch])
         )
         with torch.autocast(device.type, torch.bfloat16, enabled=_has_bf16(device)):
             logits = self.model(input_ids=ids, attention_mask=mask).logits

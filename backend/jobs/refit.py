@@ -18,11 +18,13 @@ from backend.audit import is_audit
 from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
 from backend.jobs.learned import Learned, learn
 from backend.jobs.relabel import Tally, relabel
+from backend.jobs.scales import scales
 from backend.jobs.stored import Stored, unpack
 from backend.label_config import parse
 from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
+from specialists.rule_state import RuleState
 from specialists.types import Verdict
 from specialists.value_rule import ValueRule
 from training.promise import Promise, certify
@@ -86,26 +88,31 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
     pool, key = wiring.pool(project.id), refit_key(project.id)
     size, rule = pool.size(), wiring.rules.chosen(project.id)
     changed = wiring.redis.hget(key, "rule") not in (None, rule)
-    learned = _learn(wiring, project, tag)
+    learned, scaled = _learn(wiring, project, tag), _scale(wiring, project, tag)
 
     def save(pipe: Any) -> None:
         for one in learned:
             wiring.rules.save(project.id, one.stored.control.name, tag, one.state, pipe)
             pool.revise(one.revised(), pipe)
+        for stored, state in scaled:
+            wiring.rules.save(project.id, stored.control.name, tag, state, pipe)
 
     lease.transaction(save)
     revised = pool.verdicts()
     for one in learned:
         _tell_trust(one)
         _report(one, relabel(one.stored, revised, lease))
+    for stored, _ in scaled:
+        relabel(stored, revised, lease)
     if changed:
         done = {one.stored.control.name for one in learned}
+        done |= {stored.control.name for stored, _ in scaled}
         for control in parse(project.label_config):
             if control.name not in done:
                 _start_anew(Stored(wiring, project.id, control, tag), lease)
     now: dict[Any, Any] = {tag: size, "target": str(wiring.settings.target_error), "rule": rule}
     lease.transaction(lambda pipe: pipe.hset(key, mapping=now))
-    return bool(learned)
+    return bool(learned or scaled)
 
 
 def _start_anew(stored: Stored, lease: Lease) -> None:
@@ -130,14 +137,15 @@ def refit_tag(wiring: Wiring, project: Project, tag: str, lease: Lease) -> bool:
 
     The tag's evidence of the tasks with verdicts must be stored. Returns whether any was usable.
     """
-    learned = _learn(wiring, project, tag)
+    found = [(one.stored, one.state) for one in _learn(wiring, project, tag)]
+    found += _scale(wiring, project, tag)
 
     def save(pipe: Any) -> None:
-        for one in learned:
-            wiring.rules.save(project.id, one.stored.control.name, tag, one.state, pipe)
+        for stored, state in found:
+            wiring.rules.save(project.id, stored.control.name, tag, state, pipe)
 
     lease.transaction(save)
-    return bool(learned)
+    return bool(found)
 
 
 def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
@@ -152,6 +160,17 @@ def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
             one = learn(stored, known, since, parent)
             learned.append(replace(one, promise=_promise(one, verdicts)))
     return learned
+
+
+def _scale(wiring: Wiring, project: Project, tag: str) -> list[tuple[Stored, RuleState]]:
+    """The thresholds of each control of multiple choice of which enough is known."""
+    if wiring.rules.chosen(project.id) == "paper":
+        return []
+    verdicts, since = wiring.pool(project.id).verdicts(), trained_at(wiring, project.id, tag)
+    multiple = (one for one in parse(project.label_config) if one.labels.multiple)
+    every = [Stored(wiring, project.id, control, tag) for control in multiple]
+    found = [(stored, scales(stored, verdicts, since)) for stored in every]
+    return [(stored, state) for stored, state in found if state]
 
 
 def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:

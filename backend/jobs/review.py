@@ -101,7 +101,7 @@ class _Review:
         self.questions = Questions(self.wiring, self.project, self.lease)
         self.controls = {one.name: one for one in parse(self.project.label_config)}
         self.asking = Asking(self.wiring, self.project, self.controls)
-        self.learns = any(self.questions.learns(name) for name in self.controls)
+        self.learns = self.wiring.rules.chosen(self.project.id) == "value"
         self.backlog = Backlog(self.wiring, self.project, self.lease)
 
     @property

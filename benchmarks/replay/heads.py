@@ -169,10 +169,10 @@ def cls_states() -> See:
 
     @torch.inference_mode()
     def see(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        encoded = encoder.encode(texts)
+        encoded = encoder.encode(texts)  # of long texts the first window is seen
         states = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
         for batch in batches(encoded, _BATCH_TOKENS):
-            ids, mask = map(torch.from_numpy, encoder.collate([encoded[i] for i in batch]))
+            ids, mask = map(torch.from_numpy, encoder.pad([encoded[i].ids[0] for i in batch]))
             out = model.base_model(input_ids=ids, attention_mask=mask)
             states[batch] = out.last_hidden_state[:, 0].numpy()
         return states

@@ -29,7 +29,7 @@ class Published:
         publish(folder, ("NEG", "POS"), spread=0.2, **more)
         self.model, tokenizer = open_model(find_parts(str(folder), None))
         self.encoder = Encoder(tokenizer, self.model.config)
-        self.encoded = self.encoder.encode(TEXTS)
+        self.encoded = [one.ids[0] for one in self.encoder.encode(TEXTS)]
 
     def prepare(self, folder: Path, *names: str) -> preparation.Prepared:
         return prepare(self.model, self.encoder, self.encoded, folder, names)
@@ -63,7 +63,7 @@ def onnx_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_prepared_opens_and_answers_as_fp32(
     published: Published, folder: Path, name: str
 ) -> None:
-    batch = published.encoder.collate(published.encoded)
+    batch = published.encoder.pad(published.encoded)
     wanted = preparation.TorchRuntime(published.model, "fp32", "cpu").forward(*batch)
     assert prepared(folder, [name]) is None
     assert published.prepare(folder, name, "torch-fp32").name == name

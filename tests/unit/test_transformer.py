@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from tiny_models import WORDS, publish, publish_roberta
+from tiny_models import WORDS, publish
 from transformers import BertForSequenceClassification
 
 from specialists.batching import batches
@@ -115,14 +115,6 @@ def test_a_multi_label_head_votes_by_sigmoid(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, several / several.sum(axis=1, keepdims=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_texts_longer_than_the_model_are_cut(tmp_path: Path, family: str) -> None:
-    make = publish if family == "bert" else publish_roberta
-    member = specialist(make(tmp_path, OWN, positions=16))
-    endless = member.observe(["good " * 10_000, "good " * 14]).votes[:, 0]
-    np.testing.assert_allclose(endless[0], endless[1], atol=1e-4)
-
-
 def test_threads_get_the_same_votes_as_one_caller(published: Path) -> None:
     member = specialist(published)
     expected = member.observe(TEXTS).votes[:, 0]
@@ -145,7 +137,7 @@ def test_batches_hold_every_text_once_within_the_limit(lengths: list[int], limit
 
 def test_padding_is_masked(published: Path) -> None:
     model, tokenizer = open_model(find_parts(str(published), None))
-    ids, mask = Encoder(tokenizer, model.config).collate([[2, 5, 3], [2, 3]])
+    ids, mask = Encoder(tokenizer, model.config).pad([[2, 5, 3], [2, 3]])
     assert ids.tolist() == [[2, 5, 3], [2, 3, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 1, 0]]
 
