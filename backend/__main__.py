@@ -133,6 +133,11 @@ def _projects(add: Add) -> None:
         help="a label that is gone is called NEW now: what says OLD follows",
     )
     one = add(
+        "people", commands.people, "Show how reliable each annotator of a project is, and why."
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--json", action="store_true", help="print everything as JSON")
+    one = add(
         "status", commands.status, "Show projects, tags, pool, queues, workers, spend and errors."
     )
     one.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -113,6 +113,17 @@ def labels(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def people(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, people
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    if wiring.projects.get(arguments.project) is None:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    rows = people.collect(wiring, arguments.project)
+    say(json.dumps(rows, indent=2) if arguments.json else people.render(rows, people.names(wiring)))
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

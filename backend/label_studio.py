@@ -53,6 +53,10 @@ class LabelStudio:
         """Return Label Studio's release, such as `1.23.2`."""
         return str(self._row("GET", "api/version/")["release"])
 
+    def users(self) -> list[Row]:
+        """List the people of the organization."""
+        return self._rows("GET", "api/users/")
+
     # Projects
 
     def project(self, project_id: int) -> Row:

@@ -225,6 +225,7 @@ def record_answers(
                 author=str(answer.completed_by),
                 at=answer.updated_at or time.time(),
                 annotation_id=answer.annotation_id,
+                ground_truth=answer.ground_truth,
             )
             if control.name in answer.unfit:
                 pool.set_aside(verdict)
