@@ -15,6 +15,7 @@ import numpy as np
 
 from backend import report
 from backend.audit import is_audit
+from backend.evidence_store import text_hash
 from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
 from backend.jobs.learned import Learned, learn
 from backend.jobs.relabel import Tally, relabel
@@ -171,7 +172,8 @@ def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
         population += sure.tolist()
         for row, label, confidence in zip(rows, chances.argmax(axis=1), sure, strict=True):
             answer = answers.get(row.task_id)
-            if answer and is_audit(stored.project_id, row.task_id, share):
+            same = answer and text_hash(answer.text) == row.text_hash
+            if answer and same and is_audit(stored.project_id, row.task_id, share):
                 audited.append((float(confidence), answer.labels == (names[int(label)],)))
     return certify(population, [c for c, _ in audited], [r for _, r in audited], target)
 

@@ -118,7 +118,9 @@ class _Relabel:
         for row, decision in zip(rows, self._stored.decisions(rows), strict=True):
             self.tally.count(decision)
             if is_audit(self._stored.project_id, row.task_id, share):
-                self.tally.audit(decision, self._answers.get(row.task_id))
+                answer = self._answers.get(row.task_id)
+                same = answer and text_hash(answer.text) == row.text_hash
+                self.tally.audit(decision, answer if same else None)
                 continue
             verdict = self._verdict(row)
             if verdict:

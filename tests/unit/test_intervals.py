@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training.errors import TrainingError
-from training.intervals import evidence_below, wilson
+from training.intervals import evidence_below, newcombe, wilson
 
 counts = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 shares = st.floats(0.01, 0.99)
@@ -22,6 +22,15 @@ def test_the_interval_is_wilsons() -> None:
         assert wilson(count, n) == pytest.approx((low, high), abs=5e-5)
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    # Newcombe, Statistics in Medicine 1998, table II, method 10.
+    for counts, low, high in (((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090)):
+        assert newcombe(*counts)[1:] == pytest.approx((low, high), abs=5e-5)
+    assert newcombe(10, 10, 0, 20) == pytest.approx((1.0, 0.6791, 1.0), abs=5e-5)
+    with pytest.raises(TrainingError, match="cannot be compared"):
+        newcombe(1, 2, 0, 0)
 
 
 def test_an_interval_holds_what_was_seen_and_shrinks_with_more_of_it() -> None:
