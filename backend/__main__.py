@@ -138,6 +138,16 @@ def _projects(add: Add) -> None:
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--json", action="store_true", help="print everything as JSON")
     one = add(
+        "conflicts",
+        commands.conflicts,
+        "List where people, the LLM and the committee disagree, by labels, and make a tab of it.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--texts", action="store_true", help="show the examples' texts")
+    one.add_argument(
+        "--suggest", action="store_true", help="let the LLM word what the guideline lacks"
+    )
+    one = add(
         "status", commands.status, "Show projects, tags, pool, queues, workers, spend and errors."
     )
     one.add_argument("--json", action="store_true", help="print everything as JSON")

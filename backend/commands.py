@@ -124,6 +124,24 @@ def people(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import conflict_tab, conflicts, embedded_redis, suggestions
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(arguments.project)
+    if project is None or not project.label_config:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    found = conflicts.collect(wiring, project)
+    gaps = conflicts.gaps(found)
+    if arguments.suggest:
+        suggestions.ask(wiring, project, gaps, say)
+    say(conflicts.render(gaps, suggestions.read(wiring, project.id), arguments.texts))
+    if wiring.has_label_studio:
+        listed = conflict_tab.make(wiring, project, found)
+        say(f'The tab "{conflict_tab.TITLE}" in the Data Manager lists {listed} tasks.')
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

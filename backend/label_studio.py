@@ -224,6 +224,21 @@ class LabelStudio:
             timeout_s=SLOW_TIMEOUT_S,
         )
 
+    # Tabs of the Data Manager
+
+    def views(self, project_id: int) -> list[Row]:
+        """List a project's tabs; everybody who sees the project sees all of them."""
+        return self._rows("GET", "api/dm/views/", params={"project": project_id})
+
+    def create_view(self, project_id: int, data: Mapping[str, Any]) -> Row:
+        """Create a tab; `data` has its title and filters."""
+        return self._row("POST", "api/dm/views/", body={"project": project_id, "data": data})
+
+    def update_view(self, view_id: int, project_id: int, data: Mapping[str, Any]) -> Row:
+        """Replace a tab's title and filters."""
+        body = {"project": project_id, "data": data}
+        return self._row("PATCH", f"api/dm/views/{view_id}/", body=body)
+
     # Backends and webhooks
 
     def backends(self, project_id: int) -> list[Row]:

@@ -4,7 +4,7 @@ Label Studio's hooks have a second, no retry, and none for imported annotations;
 bulk import can race into two predictions. This job reads the project's annotations and predictions
 and mends: answers that were missed or withdrawn, tasks without a prediction, predictions too many,
 verdicts that do not show, tags that are no longer kept, and a model version that differs; one that
-a person chose among the kept tags is a rollback.
+a person chose among the kept tags is a rollback. The tab of conflicts is brought up to date.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend import conflict_tab
 from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
@@ -70,6 +71,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     read = _annotations(wiring, project, tasks, known)
     wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
+    conflict_tab.refresh(wiring, project)
     # A large project is read less often: never more than a twentieth of the time.
     pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
     wiring.redis.set(next_key(project_id), time.time() + pause_s)
