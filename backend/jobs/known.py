@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.audit import is_audit
+from backend.audit import is_audit, is_llm_audit
 from backend.evidence_store import Row, text_hash
 from backend.jobs.stored import Stored, unpack
 from backend.label_config import parse
@@ -70,7 +70,9 @@ def facts(
     """
     wiring, project_id, name = stored.wiring, stored.project_id, stored.control.name
     share = wiring.settings.audit_share
-    here = [v for v in verdicts if v.control == name and not is_audit(project_id, v.task_id, share)]
+    mine = [v for v in verdicts if v.control == name]
+    measured = measuring(project_id, mine, share)
+    here = [v for v in mine if v.task_id not in measured]
     llm = {v.task_id: v for v in here if v.source == "llm"}
     people = people_said(here, name)
     asked = _asked(wiring, project_id, name)
@@ -102,6 +104,19 @@ def facts(
     known, trained = (Known(evidence.rows(which), answers.rows(which)) for which in (own, ~own))
     own_rows = [row for row, is_own in zip(found, own, strict=True) if is_own]
     return Facts(own_rows, known, trained, llm, found[0].members)
+
+
+def measuring(project_id: int, verdicts: Iterable[Verdict], share: float) -> set[int]:
+    """The tasks whose verdicts measure and are not to be learned: audits, and what the LLM audits.
+
+    What it has not answered, and nobody else asked it about, is learned from people.
+    """
+    return {
+        v.task_id
+        for v in verdicts
+        if is_audit(project_id, v.task_id, share)
+        or (v.source == "llm" and is_llm_audit(project_id, v.task_id, share))
+    }
 
 
 def parent_of(wiring: Wiring, project_id: int, tag: str) -> str | None:

@@ -212,7 +212,13 @@ def _report(one: Learned, tally: Tally) -> None:
             "tasks": tally.tasks,
             "accepted": tally.accepted,
             "estimate": report.estimate(
-                audits, one.people(), tally.accepted, tally.sureness, tally.spread
+                audits,
+                one.people(),
+                tally.accepted,
+                tally.sureness,
+                tally.spread,
+                tally.pairs,
+                tally.llm,
             ),
             "promise": one.promise.sentence() if one.promise else "",
             "trust": state.trust,

@@ -16,9 +16,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from backend.audit import is_audit
 from backend.devices import Held, hold, train_devices
-from backend.jobs.known import committee_said, trained_at
+from backend.jobs.known import committee_said, measuring, trained_at
 from backend.jobs.prepare import project_texts
 from backend.jobs.progress import Progress
 from backend.jobs.trial import answers
@@ -174,6 +173,7 @@ def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict
     }
     worse = {control for control, state in states.items() if state and state.trust == "committee"}
     verdicts, held_out = wiring.pool(project_id).verdicts(), wiring.slice(project_id).held_out()
+    measured = measuring(project_id, verdicts, share)
     voice = {
         (task, control): label
         for control in wiring.committees.manifest(tag).controls
@@ -182,8 +182,7 @@ def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict
     return {
         (task, control): verdict
         for (task, control), verdict in resolve(verdicts, voice, held_out.holds).items()
-        if not is_audit(project_id, task, share)
-        and (verdict.source == "human" or control not in worse)
+        if task not in measured and (verdict.source == "human" or control not in worse)
     }
 
 
