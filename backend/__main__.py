@@ -147,6 +147,18 @@ def _projects(add: Add) -> None:
     one.add_argument(
         "--suggest", action="store_true", help="let the LLM word what the guideline lacks"
     )
+    one = add("project", commands.project, "Show what a project has set for itself, or set it.")
+    actions = one.add_subparsers(dest="action", required=True, metavar="show|set")
+    show, change = actions.add_parser("show"), actions.add_parser("set")
+    for action in (show, change):
+        action.add_argument("--project", type=_positive, required=True, metavar="ID")
+    change.add_argument(
+        "values",
+        nargs="+",
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="stage_size, budget (USD), target_error or guidelines; empty takes it back",
+    )
     one = add(
         "status", commands.status, "Show projects, tags, pool, queues, workers, spend and errors."
     )
@@ -219,6 +231,13 @@ def _renaming(text: str) -> tuple[str, str]:
     if not (old and equals and new):
         raise argparse.ArgumentTypeError(f"{text!r} is no renaming; give OLD=NEW")
     return old, new
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} sets nothing; give NAME=VALUE")
+    return name, value
 
 
 def _positive(text: str) -> int:

@@ -142,6 +142,21 @@ def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def project(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, project_settings
+    from backend.jobs.reconcile import next_key
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    if wiring.projects.get(arguments.project) is None:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    if arguments.action == "set":
+        project_settings.change(wiring.redis, arguments.project, dict(arguments.values))
+        wiring.redis.delete(next_key(arguments.project))  # which takes over the guideline
+    for line in project_settings.lines(wiring.redis, arguments.project, wiring.settings):
+        say(line)
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

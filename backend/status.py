@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from backend import report, sway
+from backend import project_settings, report, sway
 from backend.allowance import allowance
 from backend.jobs.review import paused_key
 from backend.projects import Project
@@ -39,6 +39,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
     promotions = wiring.promotions(project_id)
     stage = desk.stage()
     history = promotions.history()
+    own, told = project_settings.read(wiring.redis, project_id), wiring.queues.told("train")
     unanswered = [one.error for one in desk.hard() if one.error]
     return {
         "id": project_id,
@@ -53,7 +54,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
             "waiting": pool.waiting(),
             "set_aside": pool.size_aside(),
             "new": pool.waiting(after=int(stage.get("attempted", 0))),
-            "stage_size": int(wiring.queues.told("train").get("stage_size", 0)),
+            "stage_size": int(own.get("stage_size") or told.get("stage_size") or 0),
             **pool.counts(),
         },
         "stage": stage.get("progress", ""),
@@ -95,7 +96,8 @@ def _money(wiring: Wiring, project_id: int) -> dict[str, Any]:
     """What was spent, and how far each cap that is set is used."""
     from meta_controller.ledger import Ledger
 
-    ledger = Ledger(wiring.redis, project_id, _of_workers(wiring).llm_caps)
+    settings = project_settings.applied(wiring.redis, project_id, _of_workers(wiring))
+    ledger = Ledger(wiring.redis, project_id, settings.llm_caps)
     budget = [{**asdict(one), "again": one.again} for one in ledger.budget.bounds()]
     return {"spend": asdict(ledger.spend()), "budget": budget}
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend import conflict_tab
+from backend import conflict_tab, project_settings
 from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
@@ -61,7 +61,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     project = wiring.projects.update(
         project_id,
         title=remote.get("title", ""),
-        guideline=guideline_of(remote),
+        guideline=project_settings.guideline(wiring.redis, project_id, guideline_of(remote)),
         tasks=int(remote.get("task_number") or 0),
     )
     # Read before the tasks: what comes in between must not count as withdrawn or deleted.

@@ -58,7 +58,7 @@ def room(wiring: Wiring, project_id: int) -> int:
     before = int(last or 0)
     if rule and rule != wiring.rules.chosen(project_id):
         return 0
-    if before and target != str(wiring.settings.target_error):
+    if before and target != str(wiring.settings_of(project_id).target_error):
         return 0
     changed = abs(wiring.pool(project_id).size() - before)
     return max(0, math.ceil(max(LEAST_NEW, NEW_SHARE * before)) - changed)
@@ -104,7 +104,8 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
         for control in parse(project.label_config):
             if control.name not in done:
                 _start_anew(Stored(wiring, project.id, control, tag), lease)
-    now: dict[Any, Any] = {tag: size, "target": str(wiring.settings.target_error), "rule": rule}
+    target = wiring.settings_of(project.id).target_error
+    now: dict[Any, Any] = {tag: size, "target": str(target), "rule": rule}
     lease.transaction(lambda pipe: pipe.hset(key, mapping=now))
     return bool(learned)
 
@@ -157,11 +158,12 @@ def _learn(wiring: Wiring, project: Project, tag: str) -> list[Learned]:
 
 def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
     """What can be promised about accepted labels at TARGET_ERROR; None when it is not set."""
-    stored, target = one.stored, one.stored.wiring.settings.target_error
+    stored, wiring = one.stored, one.stored.wiring
+    target = wiring.settings_of(stored.project_id).target_error
     if target is None:
         return None
     name, names = stored.control.name, stored.control.labels.names
-    share = stored.wiring.settings.audit_share
+    share = wiring.settings.audit_share
     answers = people_said(verdicts, name)
     rule = ValueRule(one.refit.state)
     population: list[float] = []
