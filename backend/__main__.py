@@ -133,6 +133,33 @@ def _projects(add: Add) -> None:
         help="a label that is gone is called NEW now: what says OLD follows",
     )
     one = add(
+        "people", commands.people, "Show how reliable each annotator of a project is, and why."
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--json", action="store_true", help="print everything as JSON")
+    one = add(
+        "conflicts",
+        commands.conflicts,
+        "List where people, the LLM and the committee disagree, by labels, and make a tab of it.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--texts", action="store_true", help="show the examples' texts")
+    one.add_argument(
+        "--suggest", action="store_true", help="let the LLM word what the guideline lacks"
+    )
+    one = add("project", commands.project, "Show what a project has set for itself, or set it.")
+    actions = one.add_subparsers(dest="action", required=True, metavar="show|set")
+    show, change = actions.add_parser("show"), actions.add_parser("set")
+    for action in (show, change):
+        action.add_argument("--project", type=_positive, required=True, metavar="ID")
+    change.add_argument(
+        "values",
+        nargs="+",
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="stage_size, budget (USD), target_error or guidelines; empty takes it back",
+    )
+    one = add(
         "status", commands.status, "Show projects, tags, pool, queues, workers, spend and errors."
     )
     one.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -204,6 +231,13 @@ def _renaming(text: str) -> tuple[str, str]:
     if not (old and equals and new):
         raise argparse.ArgumentTypeError(f"{text!r} is no renaming; give OLD=NEW")
     return old, new
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} sets nothing; give NAME=VALUE")
+    return name, value
 
 
 def _positive(text: str) -> int:

@@ -2,9 +2,10 @@
 
 `note` puts answers on a list as they arrive, which is all that a webhook has time for. `look`, for
 the scheduler, joins them with what was shown, as the evidence store has it; what was shown before
-an answer stays there, as tasks that people annotated are not relabelled. Left out are audits, on
-which nothing is shown (and from which nothing may be learned, a stage's beginning neither), and
-answers that are older than their arrival: what was shown then is not known.
+an answer stays there, as tasks that people annotated are not relabelled. Left out are answers that
+are older than their arrival: what was shown then is not known. Audits, on which nothing is shown,
+only tell whether what is shown sways people (sway.py): nothing may be learned from them, a stage's
+beginning neither.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from backend import sway
 from backend.audit import is_audit
 from backend.wiring import Wiring
 from specialists.types import Verdict
@@ -44,11 +46,11 @@ def untested_key(project_id: int) -> str:
 
 def note(wiring: Wiring, project_id: int, verdicts: Iterable[Verdict]) -> None:
     """Remember new answers of people, to be looked at."""
-    share, since = wiring.settings.audit_share, time.time() - _RECENT_S
+    since = time.time() - _RECENT_S
     rows = [
         json.dumps([v.annotation_id, v.task_id, v.control, list(v.labels)])
         for v in verdicts
-        if v.at >= since and not is_audit(project_id, v.task_id, share)
+        if v.at >= since
     ]
     if rows:
         wiring.redis.rpush(arrived_key(project_id), *rows)
@@ -56,10 +58,12 @@ def note(wiring: Wiring, project_id: int, verdicts: Iterable[Verdict]) -> None:
 
 def forget(wiring: Wiring, project_id: int, controls: Iterable[str], via: Any) -> None:
     """Begin anew: agreement under other labels says nothing of agreement under these."""
+    names = list(controls)
     via.delete(
         arrived_key(project_id),
         untested_key(project_id),
-        *(agreed_key(project_id, control) for control in controls),
+        *(agreed_key(project_id, control) for control in names),
+        *sway.keys(project_id, names),
     )
 
 
@@ -75,8 +79,11 @@ def look(wiring: Wiring, project_id: int) -> None:
     by_control: defaultdict[str, list[tuple[int, int, tuple[str, ...]]]] = defaultdict(list)
     for annotation, task, control, labels in map(json.loads, rows):
         by_control[control].append((annotation, task, tuple(labels)))
+    share = wiring.settings.audit_share
     for control, answers in by_control.items():
-        _count(wiring, project_id, control, answers)
+        sway.count(wiring, project_id, control, answers)
+        aided = [one for one in answers if not is_audit(project_id, one[1], share)]
+        _count(wiring, project_id, control, aided)
         _compare(wiring, project_id, control)
     wiring.redis.ltrim(key, len(rows), -1)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backend.pace import Pace, budget_calls
+from backend.project_settings import applied
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -56,7 +57,7 @@ def allowance(
     from meta_controller.errors import NO_VERDICT_KINDS
     from meta_controller.ledger import Ledger
 
-    settings = settings or wiring.settings
+    settings = applied(wiring.redis, project.id, settings or wiring.settings)
     ledger = Ledger(wiring.redis, project.id, settings.llm_caps)
     spend = ledger.spend()
     # What was turned away or lost is asked again: it cost money, but not its turn.

@@ -83,7 +83,8 @@ class Setup:
         """Remember the project and answer its tag."""
         body = _body(req, self._limit)
         model = AutoAnnotator(_needed(body, "project", "an id"), _text(body, "schema"))
-        resp.media = {"model_version": model.enroll(_text(body, "hostname"))}
+        tag = model.enroll(_text(body, "hostname"), body.get("extra_params"))
+        resp.media = {"model_version": tag}
 
 
 class Predict:

@@ -113,6 +113,50 @@ def labels(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def people(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, people
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    if wiring.projects.get(arguments.project) is None:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    rows = people.collect(wiring, arguments.project)
+    say(json.dumps(rows, indent=2) if arguments.json else people.render(rows, people.names(wiring)))
+    return 0
+
+
+def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import conflict_tab, conflicts, embedded_redis, suggestions
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(arguments.project)
+    if project is None or not project.label_config:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    found = conflicts.collect(wiring, project)
+    gaps = conflicts.gaps(found)
+    if arguments.suggest:
+        suggestions.ask(wiring, project, gaps, say)
+    say(conflicts.render(gaps, suggestions.read(wiring, project.id), arguments.texts))
+    if wiring.has_label_studio:
+        listed = conflict_tab.make(wiring, project, found)
+        say(f'The tab "{conflict_tab.TITLE}" in the Data Manager lists {listed} tasks.')
+    return 0
+
+
+def project(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, project_settings
+    from backend.jobs.reconcile import next_key
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    if wiring.projects.get(arguments.project) is None:
+        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    if arguments.action == "set":
+        project_settings.change(wiring.redis, arguments.project, dict(arguments.values))
+        wiring.redis.delete(next_key(arguments.project))  # which takes over the guideline
+    for line in project_settings.lines(wiring.redis, arguments.project, wiring.settings):
+        say(line)
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from backend import project_settings
 from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
@@ -64,7 +65,7 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
         project_id,
         label_config=remote["label_config"],
         title=remote.get("title", ""),
-        guideline=guideline_of(remote),
+        guideline=project_settings.guideline(wiring.redis, project_id, guideline_of(remote)),
         push=True,
         empty=empty,
         backend_id=backend_id,

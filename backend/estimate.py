@@ -148,7 +148,8 @@ def render(wiring: Wiring, project: Project, found: Estimate) -> str:
     ]
     for provider, model in _models(wiring):
         lines.append(f"  {provider} {model}: {_money(wiring, found, provider, model)}")
-    bounds = Ledger(wiring.redis, project.id, wiring.settings.llm_caps).budget.bounds()
+    caps = wiring.settings_of(project.id).llm_caps
+    bounds = Ledger(wiring.redis, project.id, caps).budget.bounds()
     lines += [f"  {one.setting} leaves {one.left:.6g} {one.unit}" for one in bounds]
     return "\n".join([*lines, *(f"  rests on: {line}" for line in found.basis)])
 

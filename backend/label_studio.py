@@ -53,6 +53,10 @@ class LabelStudio:
         """Return Label Studio's release, such as `1.23.2`."""
         return str(self._row("GET", "api/version/")["release"])
 
+    def users(self) -> list[Row]:
+        """List the people of the organization."""
+        return self._rows("GET", "api/users/")
+
     # Projects
 
     def project(self, project_id: int) -> Row:
@@ -219,6 +223,21 @@ class LabelStudio:
             body={"selectedItems": {"all": True, "excluded": []}},
             timeout_s=SLOW_TIMEOUT_S,
         )
+
+    # Tabs of the Data Manager
+
+    def views(self, project_id: int) -> list[Row]:
+        """List a project's tabs; everybody who sees the project sees all of them."""
+        return self._rows("GET", "api/dm/views/", params={"project": project_id})
+
+    def create_view(self, project_id: int, data: Mapping[str, Any]) -> Row:
+        """Create a tab; `data` has its title and filters."""
+        return self._row("POST", "api/dm/views/", body={"project": project_id, "data": data})
+
+    def update_view(self, view_id: int, project_id: int, data: Mapping[str, Any]) -> Row:
+        """Replace a tab's title and filters."""
+        body = {"project": project_id, "data": data}
+        return self._row("PATCH", f"api/dm/views/{view_id}/", body=body)
 
     # Backends and webhooks
 

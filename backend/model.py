@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import redis
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend import agreement
+from backend import agreement, project_settings
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.errors import BadRequest
 from backend.jobs.backlog import QUIET_S, people_key
@@ -115,8 +115,11 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
 
     # Label Studio's calls
 
-    def enroll(self, hostname: str) -> str:
-        """Remember the project and Label Studio's own address (from `/setup`); return the tag."""
+    def enroll(self, hostname: str, extra_params: object = None) -> str:
+        """Remember the project and Label Studio's own address (from `/setup`); return the tag.
+
+        `extra_params` are the backend's in Label Studio: settings of the project may be among them.
+        """
         if not self.controls:
             raise BadRequest(
                 "No label config",
@@ -130,6 +133,9 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
                 serve_labels(self._wiring, self._project, self._config)
             if self.get("hostname") != hostname:
                 self.set("hostname", hostname)
+            refused = project_settings.offer(self._wiring.redis, self._project, extra_params)
+            if refused:
+                self._wiring.journal.error("setup", refused, self._project)
         except redis.RedisError:
             logger.warning("project %d: not remembered, Redis does not answer", self._project)
         return self.model_version
@@ -225,6 +231,7 @@ def record_answers(
                 author=str(answer.completed_by),
                 at=answer.updated_at or time.time(),
                 annotation_id=answer.annotation_id,
+                ground_truth=answer.ground_truth,
             )
             if control.name in answer.unfit:
                 pool.set_aside(verdict)

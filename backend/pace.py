@@ -21,6 +21,9 @@ PROOF_SHARE = 0.5
 PROBE_SHARE = 0.25
 """Of the budget, at most: texts that people answered, asked only to measure the LLM."""
 
+CHECK_SHARE = 0.1
+"""Of the budget, at most: audits, labels that the committee is sure of, asked to measure them."""
+
 
 def budget_calls(
     expected: float,
@@ -55,6 +58,10 @@ class Pace:
     def probes(self, made: int) -> int:
         """How many more texts that people answered may be asked, after `made` of them."""
         return max(0, min(MAX_PROBES, math.ceil(PROBE_SHARE * self.budget_calls)) - made)
+
+    def checks(self, made: int) -> int:
+        """How many more audits may be asked, after `made` of them."""
+        return max(0, math.floor(CHECK_SHARE * self.budget_calls) - made)
 
     def proofs(self, spent: int) -> int:
         """How many more calls may serve to prove the LLM; these come before all others."""

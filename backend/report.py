@@ -8,20 +8,21 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.client import Pipeline
 
 from backend.wiring import Wiring
 from specialists.rule_state import Live
-from training.intervals import wilson
+from training.intervals import prediction_powered, wilson
 
 LEAST_ANSWERS = 10
 """Fewer answers of people say nothing about a rate."""
 
 _SIGMAS = 1.96  # 95 % of a normal distribution, which a sum of many chances resembles
 _BASIS = {
+    "both": "on audits, of people and of the LLM as far as people confirm it",
     "audits": "on audits",
     "people": "on people's answers, not a random sample",
     "committee": "if the committee's own confidence holds, which no person has checked",
@@ -56,12 +57,22 @@ def estimate(
     accepted: int,
     sureness: float,
     spread: float,
+    pairs: Sequence[tuple[bool, bool]] = (),
+    llm: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
     """The accuracy of accepted labels, its interval (95 %), and what it rests on.
 
     `audits` and `people` are (answered, right) among the `accepted`; `sureness` is the sum of the
-    committee's confidences p in those, `spread` of p (1 - p).
+    committee's confidences p in those, `spread` of p (1 - p). `pairs` and `llm` are what people and
+    the LLM found right of the audits, as `prediction_powered` takes them; they count where they
+    tell more than people's audits alone.
     """
+    if len(pairs) >= LEAST_ANSWERS and llm[1] >= LEAST_ANSWERS:
+        accuracy, low, high = prediction_powered(pairs, llm)
+        alone = wilson(audits[1], audits[0])
+        if high - low < alone[1] - alone[0]:
+            n = len(pairs) + llm[1]
+            return {"basis": "both", "n": n, "accuracy": accuracy, "low": low, "high": high}
     for basis, (n, right) in (("audits", audits), ("people", people)):
         if n >= LEAST_ANSWERS:
             low, high = wilson(right, n)

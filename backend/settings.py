@@ -145,7 +145,9 @@ class Settings:
         " verified on audits; empty: no promise.",
     )
     audit_share: float = _setting(
-        0.02, "Share of tasks that people answer unaided, to measure the error (0..0.5)."
+        0.02,
+        "Share of tasks that people answer unaided, to measure the error (0..0.5); an LLM is asked"
+        " about as many others.",
     )
     stage_size: int = _setting(50, "Verdicts in the pool that start a stage (2..100000).")
     stage_every: float = _setting(

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from backend import report
+from backend import project_settings, report, sway
 from backend.allowance import allowance
 from backend.jobs.review import paused_key
 from backend.projects import Project
@@ -39,6 +39,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
     promotions = wiring.promotions(project_id)
     stage = desk.stage()
     history = promotions.history()
+    own, told = project_settings.read(wiring.redis, project_id), wiring.queues.told("train")
     unanswered = [one.error for one in desk.hard() if one.error]
     return {
         "id": project_id,
@@ -53,7 +54,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
             "waiting": pool.waiting(),
             "set_aside": pool.size_aside(),
             "new": pool.waiting(after=int(stage.get("attempted", 0))),
-            "stage_size": int(wiring.queues.told("train").get("stage_size", 0)),
+            "stage_size": int(own.get("stage_size") or told.get("stage_size") or 0),
             **pool.counts(),
         },
         "stage": stage.get("progress", ""),
@@ -63,6 +64,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "batched": BatchStore(wiring.redis, project_id).size(),
         "paused": wiring.redis.get(paused_key(project_id)) or "",
         "report": report.read(wiring, project_id),
+        "sway": sway.read(wiring, project_id),
     }
 
 
@@ -94,7 +96,8 @@ def _money(wiring: Wiring, project_id: int) -> dict[str, Any]:
     """What was spent, and how far each cap that is set is used."""
     from meta_controller.ledger import Ledger
 
-    ledger = Ledger(wiring.redis, project_id, _of_workers(wiring).llm_caps)
+    settings = project_settings.applied(wiring.redis, project_id, _of_workers(wiring))
+    ledger = Ledger(wiring.redis, project_id, settings.llm_caps)
     budget = [{**asdict(one), "again": one.again} for one in ledger.budget.bounds()]
     return {"spend": asdict(ledger.spend()), "budget": budget}
 
@@ -148,6 +151,7 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
     if project["paused"]:
         lines.append(f"  asking pauses for some minutes: {project['paused']}")
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
+    lines += [f"  {sway.sentence(one)}" for one in project["sway"]]
     lines += [f"  left to people: {n} x {why}" for why, n in project["left_to_people"].items()]
     if project["drift"]:
         lines.append(f"  a stage starts early: {project['drift']}")

@@ -34,12 +34,13 @@ def trigger(wiring: Wiring, project_id: int) -> str:
         return ""
     pool = wiring.pool(project_id)
     new = pool.waiting(after=int(stage.get("attempted", 0)))
-    if new < min(LEAST, wiring.settings.stage_size):
+    stage_size = wiring.settings_of(project_id).stage_size
+    if new < min(LEAST, stage_size):
         return ""
     arrivals = pool.arrivals()
     if arrivals.in_burst(now):
         return ""
-    if new >= wiring.settings.stage_size:
+    if new >= stage_size:
         return "size"
     if stage.get("drift"):
         return "drift"

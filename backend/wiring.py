@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from redis import Redis, RedisError
 
-from backend import embedded_redis
+from backend import embedded_redis, project_settings
 from backend.committees import Committees, pick_device
 from backend.errors import BackendError
 from backend.evidence_store import EvidenceStore
@@ -180,6 +180,10 @@ class Wiring:
         """What is measured of candidates, and the tables of what was chosen."""
         return Selections(self.redis, project_id)
 
+    def settings_of(self, project_id: int) -> Settings:
+        """The settings as they are for one project."""
+        return project_settings.applied(self.redis, project_id, self.settings)
+
     def lease(self, name: str) -> Lease:
         """The lease for one unit of work."""
         return Lease(self.redis, name)
@@ -307,7 +311,7 @@ class Wiring:
         from meta_controller.budget import UNKNOWN_PRICE_TOKENS
         from meta_controller.ledger import Ledger
 
-        caps = self.settings.llm_caps
+        caps = self.settings_of(project_id).llm_caps
         if not price.known and caps.in_usd:
             raise NotConfigured(
                 "A budget in USD cannot be kept: the price of the model is unknown; set LLM_PRICE "

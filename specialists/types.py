@@ -103,7 +103,9 @@ class Verdict:
     `author` is the LLM's model id or the annotator's user id; `annotation_id` is set for people's
     answers only; `at` is seconds since the epoch. Of an LLM's verdict `answer` is what it said and
     `labels` what follows from that and from the committee's votes, right with probability `chance`;
-    `confidence` (0..1) is how sure the LLM itself was, where that is known.
+    `confidence` (0..1) is how sure the LLM itself was, where that is known. `ground_truth` is a
+    person's word that an answer is the right one; `chance` is never stored of a person's, it is
+    given to what several say together.
     """
 
     task_id: int
@@ -118,6 +120,7 @@ class Verdict:
     answer: tuple[str, ...] = ()
     chance: float | None = None
     confidence: float | None = None
+    ground_truth: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON form, read back by `from_json`."""

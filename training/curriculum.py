@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from specialists.types import Verdict
 from training import gate
 
-PEOPLE_WEIGHT = 1.0
+PEOPLE_WEIGHT = 1.0  # of an answer that is certain, or that nobody's can be compared with
 LLM_WEIGHT = 0.7  # where nobody knows how likely an LLM's verdict is right
 
 
@@ -43,7 +43,7 @@ class Curriculum:
     def weight(self, verdict: Verdict, believed: float | None = None) -> float:
         """What a verdict counts; the served committee gives it the chance `believed` (0..1)."""
         if verdict.source == "human":
-            weight = PEOPLE_WEIGHT
+            weight = PEOPLE_WEIGHT * (1.0 if verdict.chance is None else verdict.chance)
         else:
             weight = LLM_WEIGHT if verdict.chance is None else verdict.chance
         return weight if believed is None else weight * (1 + self.focus * (1 - believed))

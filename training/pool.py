@@ -1,17 +1,17 @@
 """The pool: verdicts of one project, and which of them wait for the next stage.
 
 Every verdict is kept (replay needs the earlier ones). A text may have several: one of the LLM and
-one of each annotator; `effective` resolves them, people before the LLM. What waits is a sorted set
-of (task, control) scored by a sequence number, so that a stage can take all up to a number and a
-verdict that changes meanwhile waits again. It knows nothing of Label Studio or of leases: writes
-take the caller's pipeline.
+one of each annotator; `effective` makes one of them (consensus.py), people before the LLM. What
+waits is a sorted set of (task, control) scored by a sequence number, so that a stage can take all
+up to a number and a verdict that changes meanwhile waits again. It knows nothing of Label Studio or
+of leases: writes take the caller's pipeline.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +20,8 @@ import redis
 from redis.client import Pipeline
 
 from specialists.types import Verdict, VerdictSource
-
-Place = tuple[int, str]  # (task id, control name)
+from training.consensus import Place as Place  # part of what a pool is asked
+from training.consensus import resolve
 
 QUIET_S = 5.0
 """So long nothing new comes when a burst is over: longer than people and hooks take in a row."""
@@ -53,7 +53,10 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] ~= '' then redis.call('HSET', KEYS[4], ARGV[4] .. ':' .. ARGV[5], ARGV[1]) end
 if old then
   local was, is = cjson.decode(old), cjson.decode(ARGV[2])
-  if cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then return 0 end
+  local truth = (was.ground_truth or false) == (is.ground_truth or false)
+  if truth and cjson.encode(was.labels) == cjson.encode(is.labels) and was.text == is.text then
+    return 0
+  end
 end
 if ARGV[6] == '1' then
   redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[3]), ARGV[3])
@@ -316,7 +319,7 @@ class Pool:
         return {(int(task), control) for task, who, _, control in names if who == source}
 
     def effective(self) -> dict[Place, Verdict]:
-        """One verdict a place: the people's majority (latest on a tie), else the LLM's."""
+        """One verdict a place: what people say together, else the LLM's."""
         return resolve(self.verdicts())
 
     def waiting(self, after: int = 0) -> int:
@@ -342,14 +345,6 @@ class Pool:
         return {"llm": sources["llm"], "human": sources["human"]}
 
 
-def resolve(verdicts: Iterable[Verdict]) -> dict[Place, Verdict]:
-    """One verdict a place: the people's majority (latest on a tie), else the LLM's."""
-    at: defaultdict[Place, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        at[verdict.task_id, verdict.control].append(verdict)
-    return {place: _resolve(same) for place, same in at.items()}
-
-
 def _field(verdict: Verdict) -> str:
     return f"{verdict.task_id}:{verdict.source}:{verdict.annotation_id or 0}:{verdict.control}"
 
@@ -361,12 +356,3 @@ def _member(place: Place) -> str:
 def _place(member: str) -> Place:
     task, control = member.split(":", 1)
     return int(task), control
-
-
-def _resolve(verdicts: list[Verdict]) -> Verdict:
-    people = sorted((v for v in verdicts if v.source == "human"), key=lambda v: v.at)
-    if not people:
-        return verdicts[0]
-    latest: dict[Any, Verdict] = {v.author: v for v in people}
-    votes = Counter(v.labels for v in latest.values())
-    return max(latest.values(), key=lambda v: (votes[v.labels], v.at))

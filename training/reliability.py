@@ -45,13 +45,15 @@ DOUBT = 0.01
 class Answers:
     """What is known of texts: label indices (texts,), -1 for none; `asked` says if the LLM was.
 
-    `confidence` (texts,) is how sure the LLM was of its answer, NaN where unknown.
+    `confidence` (texts,) is how sure the LLM was of its answer, NaN where unknown; `agreed`
+    (texts,) how likely people's answer is right, as far as several answered.
     """
 
     llm: Indices = field(repr=False)
     human: Indices = field(repr=False)
     asked: npt.NDArray[np.bool_] = field(repr=False)
     confidence: Array | None = field(default=None, repr=False)
+    agreed: Array | None = field(default=None, repr=False)
 
     @property
     def useful(self) -> npt.NDArray[np.bool_]:
@@ -61,7 +63,8 @@ class Answers:
     @property
     def counts(self) -> Array:
         """What each text counts in a fit, shape (texts,)."""
-        return np.where(self.by_people, HUMAN_WEIGHT, 1.0)
+        sure: Any = 1.0 if self.agreed is None else self.agreed
+        return np.where(self.by_people, HUMAN_WEIGHT * sure, 1.0)
 
     @property
     def by_people(self) -> npt.NDArray[np.bool_]:
@@ -80,7 +83,8 @@ class Answers:
     def rows(self, which: npt.NDArray[Any]) -> Answers:
         """The answers to some texts."""
         sure = None if self.confidence is None else self.confidence[which]
-        return Answers(self.llm[which], self.human[which], self.asked[which], sure)
+        agreed = None if self.agreed is None else self.agreed[which]
+        return Answers(self.llm[which], self.human[which], self.asked[which], sure, agreed)
 
     def truth(self, posterior: Array) -> Array:
         """Posteriors (texts, labels) with people's answers put in as certain."""

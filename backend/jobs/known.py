@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backend.audit import is_audit
+from backend.audit import is_audit, is_llm_audit
 from backend.evidence_store import Row, text_hash
 from backend.jobs.stored import Stored, unpack
+from backend.label_config import parse
 from backend.wiring import Wiring
+from specialists.chances import first_probabilities
 from specialists.types import Verdict
 from training.card import Card
-from training.pool import resolve
+from training.consensus import panels, resolve
 from training.refit import Known
 from training.reliability import Answers
 from training.slice import HeldOut
@@ -68,7 +70,9 @@ def facts(
     """
     wiring, project_id, name = stored.wiring, stored.project_id, stored.control.name
     share = wiring.settings.audit_share
-    here = [v for v in verdicts if v.control == name and not is_audit(project_id, v.task_id, share)]
+    mine = [v for v in verdicts if v.control == name]
+    measured = measuring(project_id, mine, share)
+    here = [v for v in mine if v.task_id not in measured]
     llm = {v.task_id: v for v in here if v.source == "llm"}
     people = people_said(here, name)
     asked = _asked(wiring, project_id, name)
@@ -94,11 +98,25 @@ def facts(
         human=_indices(stored, found, people),
         asked=np.array([row.task_id in llm or row.task_id in asked for row in found]),
         confidence=np.array([_confidence(llm.get(row.task_id)) for row in found]),
+        agreed=np.array([_agreed(people.get(row.task_id)) for row in found]),
     )
     evidence, own = unpack(found), np.array(honest)
     known, trained = (Known(evidence.rows(which), answers.rows(which)) for which in (own, ~own))
     own_rows = [row for row, is_own in zip(found, own, strict=True) if is_own]
     return Facts(own_rows, known, trained, llm, found[0].members)
+
+
+def measuring(project_id: int, verdicts: Iterable[Verdict], share: float) -> set[int]:
+    """The tasks whose verdicts measure and are not to be learned: audits, and what the LLM audits.
+
+    What it has not answered, and nobody else asked it about, is learned from people.
+    """
+    return {
+        v.task_id
+        for v in verdicts
+        if is_audit(project_id, v.task_id, share)
+        or (v.source == "llm" and is_llm_audit(project_id, v.task_id, share))
+    }
 
 
 def parent_of(wiring: Wiring, project_id: int, tag: str) -> str | None:
@@ -112,9 +130,34 @@ def said_by_llm(verdict: Verdict) -> tuple[str, ...]:
 
 
 def people_said(verdicts: Iterable[Verdict], control: str) -> dict[int, Verdict]:
-    """What people answered under one control, by task: their majority."""
+    """What people answered under one control, by task: what they say together."""
     theirs = (v for v in verdicts if v.source == "human" and v.control == control)
     return {task: verdict for (task, _), verdict in resolve(theirs).items()}
+
+
+def committee_said(
+    wiring: Wiring, project_id: int, control: str, tag: str, verdicts: Iterable[Verdict]
+) -> dict[int, str]:
+    """The label by the members' mean vote, of texts that several people answered, by task.
+
+    Without votes on texts that the committee was trained on, and without what its rule learned from
+    the same people.
+    """
+    project, panel = wiring.projects.get(project_id), panels(verdicts).get(control)
+    mine = [one for one in parse(project.label_config) if one.name == control] if project else []
+    if not mine or panel is None or mine[0].labels.multiple:
+        return {}
+    since, held_out = trained_at(wiring, project_id, tag), wiring.slice(project_id).held_out()
+    texts = {
+        task: same[-1].text
+        for task, same in panel.given.items()
+        if len(same) > 1 and all(is_honest(verdict, since, held_out) for verdict in same)
+    }
+    rows = Stored(wiring, project_id, mine[0], tag).rows_of(texts)
+    if not rows:
+        return {}
+    votes = first_probabilities(unpack(rows)).argmax(axis=1)
+    return {row.task_id: mine[0].labels.names[i] for row, i in zip(rows, votes, strict=True)}
 
 
 def _asked(wiring: Wiring, project_id: int, control: str) -> dict[int, bytes]:
@@ -154,6 +197,10 @@ def _cards(wiring: Wiring, project_id: int, tag: str) -> list[Card]:
 
 def _confidence(verdict: Verdict | None) -> float:
     return math.nan if verdict is None or verdict.confidence is None else verdict.confidence
+
+
+def _agreed(verdict: Verdict | None) -> float:
+    return 1.0 if verdict is None or verdict.chance is None else verdict.chance
 
 
 def _indices(

@@ -1,8 +1,9 @@
 """What to ask the LLM next: the hard samples where a call is worth most, and a few texts before.
 
 Probes are texts that people answered already: they measure how good the LLM is. Proofs are texts
-that the committee is sure of, while the LLM's answers may still be about anything. Nothing is asked
-twice, and nothing that people have answered, but for probes.
+that the committee is sure of, while the LLM's answers may still be about anything. Checks are
+audits (backend/audit.py): labels that the committee is sure of. Nothing is asked twice, and nothing
+that people have answered, but for probes and checks.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, zip_longest
 from typing import Any
 
-from backend.audit import is_audit
+from backend.audit import is_audit, is_llm_audit
 from backend.errors import LabelStudioError
 from backend.evidence_store import text_hash
 from backend.jobs.backlog import on_their_way
@@ -26,10 +28,12 @@ from backend.pace import Pace
 from backend.projects import HardSample, Project
 from backend.wiring import Wiring
 from specialists.chances import surest_of_each
+from specialists.types import Verdict
 from specialists.value_rule import MIN_GAIN
 
 PROBE = "people answered this; the LLM is asked to measure it"
 PROOF = "the committee is sure of this; the LLM is asked to prove itself"
+CHECK = "the committee is sure of this; the LLM is asked to measure how right that is"
 _SURVEYED = 1000  # texts among which the surest are looked for
 _ASKED = "the LLM was asked before and gave no verdict"
 
@@ -49,16 +53,16 @@ class Questions:
 
     def refresh(self, budget_calls: float, spent: int) -> None:
         """Read what waits now; the project may ask `budget_calls` in all and has `spent` some."""
-        samples = self._worth_asking()
+        samples, checks = self._worth_asking(), self._checks(budget_calls)
         if not samples:
-            self._left.clear()
+            self._left = deque(checks)
             return
         proofs = self._proofs(samples, Pace(budget_calls).proofs(spent))
         proving = {one.member for one in proofs}
         others = [one for one in samples if one.member not in proving]
         others.sort(key=lambda one: -one.gain)
         asked = on_their_way(self._wiring.redis, self._project.id)
-        wanted = [*self._probes(budget_calls), *proofs, *others]
+        wanted = [*self._probes(budget_calls), *proofs, *checks, *others]
         self._left = deque(one for one in wanted if one.member not in asked)
 
     @property
@@ -134,6 +138,46 @@ class Questions:
             for task, control in open_places[:wanted]
             if task in found[control]
         ]
+
+    def _checks(self, budget_calls: float) -> list[HardSample]:
+        """Audits that the committee is sure of: people's that are answered, and the LLM's, in turn.
+
+        In random order, so that as many as may be asked are a random sample.
+        """
+        tag, asked = self._wiring.promotions(self._project.id).served(), self._asked()
+        if tag is None or not self._wiring.settings.audit_share:
+            return []
+        verdicts = self._wiring.pool(self._project.id).verdicts()
+        found: list[HardSample] = []
+        made = 0
+        for control in self._controls.values():
+            stored = Stored(self._wiring, self._project.id, control, tag)
+            people, kinds = people_said(verdicts, control.name), []
+            for tasks in self._audits(people):
+                left = [task for task in tasks if _member(task, control.name) not in asked]
+                made += len(tasks) - len(left)
+                kinds.append(self._accepted(stored, left))
+            for task in chain.from_iterable(zip_longest(*kinds)):
+                if task is not None:
+                    text = people[task].text if task in people else ""
+                    found.append(HardSample(task, control.name, text, (), 0.0, CHECK, tag))
+        return found[: Pace(budget_calls).checks(made)]
+
+    def _audits(self, people: Mapping[int, Verdict]) -> tuple[list[int], list[int]]:
+        """Audits that `people` answered, and tasks of the LLM that they did not."""
+        project_id, share = self._project.id, self._wiring.settings.audit_share
+        seen = sorted(self._wiring.evidence.task_ids(project_id))
+        theirs = [task for task in seen if task in people and is_audit(project_id, task, share)]
+        own = [t for t in seen if t not in people and is_llm_audit(project_id, t, share)]
+        return theirs, own if self._wiring.has_label_studio else []  # where their texts are
+
+    def _accepted(self, stored: Stored, tasks: Sequence[int]) -> list[int]:
+        """Those that the committee is sure of, in random order."""
+        rows = stored.rows(tasks)
+        decided = zip(rows, stored.decisions(rows), strict=True)
+        sure = [row.task_id for row, decision in decided if not decision.hard]
+        random.Random(self._project.id).shuffle(sure)
+        return sure
 
     def _proofs(self, samples: Sequence[HardSample], count: int) -> list[HardSample]:
         """What an unproven LLM is asked first, under each control that has hard samples."""

@@ -4,7 +4,7 @@ Label Studio's hooks have a second, no retry, and none for imported annotations;
 bulk import can race into two predictions. This job reads the project's annotations and predictions
 and mends: answers that were missed or withdrawn, tasks without a prediction, predictions too many,
 verdicts that do not show, tags that are no longer kept, and a model version that differs; one that
-a person chose among the kept tags is a rollback.
+a person chose among the kept tags is a rollback. The tab of conflicts is brought up to date.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend import conflict_tab, project_settings
 from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
@@ -60,7 +61,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     project = wiring.projects.update(
         project_id,
         title=remote.get("title", ""),
-        guideline=guideline_of(remote),
+        guideline=project_settings.guideline(wiring.redis, project_id, guideline_of(remote)),
         tasks=int(remote.get("task_number") or 0),
     )
     # Read before the tasks: what comes in between must not count as withdrawn or deleted.
@@ -70,6 +71,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     read = _annotations(wiring, project, tasks, known)
     wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
+    conflict_tab.refresh(wiring, project)
     # A large project is read less often: never more than a twentieth of the time.
     pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
     wiring.redis.set(next_key(project_id), time.time() + pause_s)

@@ -15,6 +15,7 @@ import numpy as np
 
 from backend import report
 from backend.audit import is_audit
+from backend.evidence_store import text_hash
 from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
 from backend.jobs.learned import Learned, learn
 from backend.jobs.relabel import Tally, relabel
@@ -59,7 +60,7 @@ def room(wiring: Wiring, project_id: int) -> int:
     before = int(last or 0)
     if rule and rule != wiring.rules.chosen(project_id):
         return 0
-    if before and target != str(wiring.settings.target_error):
+    if before and target != str(wiring.settings_of(project_id).target_error):
         return 0
     changed = abs(wiring.pool(project_id).size() - before)
     return max(0, math.ceil(max(LEAST_NEW, NEW_SHARE * before)) - changed)
@@ -110,7 +111,8 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
         for control in parse(project.label_config):
             if control.name not in done:
                 _start_anew(Stored(wiring, project.id, control, tag), lease)
-    now: dict[Any, Any] = {tag: size, "target": str(wiring.settings.target_error), "rule": rule}
+    target = wiring.settings_of(project.id).target_error
+    now: dict[Any, Any] = {tag: size, "target": str(target), "rule": rule}
     lease.transaction(lambda pipe: pipe.hset(key, mapping=now))
     return bool(learned or scaled)
 
@@ -175,11 +177,12 @@ def _scale(wiring: Wiring, project: Project, tag: str) -> list[tuple[Stored, Rul
 
 def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
     """What can be promised about accepted labels at TARGET_ERROR; None when it is not set."""
-    stored, target = one.stored, one.stored.wiring.settings.target_error
+    stored, wiring = one.stored, one.stored.wiring
+    target = wiring.settings_of(stored.project_id).target_error
     if target is None:
         return None
     name, names = stored.control.name, stored.control.labels.names
-    share = stored.wiring.settings.audit_share
+    share = wiring.settings.audit_share
     answers = people_said(verdicts, name)
     rule = ValueRule(one.refit.state)
     population: list[float] = []
@@ -190,7 +193,8 @@ def _promise(one: Learned, verdicts: Sequence[Verdict]) -> Promise | None:
         population += sure.tolist()
         for row, label, confidence in zip(rows, chances.argmax(axis=1), sure, strict=True):
             answer = answers.get(row.task_id)
-            if answer and is_audit(stored.project_id, row.task_id, share):
+            same = answer and text_hash(answer.text) == row.text_hash
+            if answer and same and is_audit(stored.project_id, row.task_id, share):
                 audited.append((float(confidence), answer.labels == (names[int(label)],)))
     return certify(population, [c for c, _ in audited], [r for _, r in audited], target)
 
@@ -229,7 +233,13 @@ def _report(one: Learned, tally: Tally) -> None:
             "tasks": tally.tasks,
             "accepted": tally.accepted,
             "estimate": report.estimate(
-                audits, one.people(), tally.accepted, tally.sureness, tally.spread
+                audits,
+                one.people(),
+                tally.accepted,
+                tally.sureness,
+                tally.spread,
+                tally.pairs,
+                tally.llm,
             ),
             "promise": one.promise.sentence() if one.promise else "",
             "trust": state.trust,

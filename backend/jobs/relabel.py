@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.audit import is_audit
+from backend.audit import is_audit, is_llm_audit
 from backend.evidence_store import Row, Shown, text_hash
-from backend.jobs.known import people_said
+from backend.jobs.known import people_said, said_by_llm
 from backend.jobs.stored import Stored
 from backend.labeling import shown_of
 from backend.lease import Lease
@@ -33,8 +33,9 @@ class Tally:
     """What a relabelling counted; a decision that is not hard is accepted.
 
     `sureness` is the sum of the accepted ones' confidences p, `spread` of p (1 - p). `audits` and
-    `audits_right` count the accepted audits that people answered. The lists are a few task ids, to
-    look at.
+    `audits_right` count the accepted audits that people answered, `pairs` has those that the LLM
+    was asked about too, `llm` (right, asked) counts the accepted ones of the LLM alone. The lists
+    are a few task ids, to look at.
     """
 
     control: str
@@ -44,6 +45,8 @@ class Tally:
     spread: float = 0.0
     audits: int = 0
     audits_right: int = 0
+    pairs: list[tuple[bool, bool]] = field(default_factory=list)
+    llm: tuple[int, int] = (0, 0)
     llm_overrode: list[int] = field(default_factory=list)
     llm_overridden: list[int] = field(default_factory=list)
 
@@ -55,11 +58,20 @@ class Tally:
             self.sureness += decision.confidence
             self.spread += decision.confidence * (1.0 - decision.confidence)
 
-    def audit(self, decision: Decision, answer: Verdict | None) -> None:
-        """Count an audit's answer when our label would have been accepted."""
+    def audit(self, decision: Decision, answer: Verdict | None, llm: Verdict | None) -> None:
+        """Count an audit's answers when our label would have been accepted."""
         if answer and not decision.hard:
+            right = answer.labels == decision.labels
             self.audits += 1
-            self.audits_right += answer.labels == decision.labels
+            self.audits_right += right
+            if llm:
+                self.pairs.append((right, said_by_llm(llm) == decision.labels))
+
+    def llm_audit(self, decision: Decision, verdict: Verdict | None) -> None:
+        """Count what the LLM says of a label that would have been accepted."""
+        if verdict and not decision.hard:
+            right, asked = self.llm
+            self.llm = right + (said_by_llm(verdict) == decision.labels), asked + 1
 
     def compare(self, verdict: Verdict, decision: Decision) -> None:
         """Keep a few verdicts where the LLM and the committee differed, by who prevailed."""
@@ -118,9 +130,13 @@ class _Relabel:
         for row, decision in zip(rows, self._stored.decisions(rows), strict=True):
             self.tally.count(decision)
             if is_audit(self._stored.project_id, row.task_id, share):
-                self.tally.audit(decision, self._answers.get(row.task_id))
+                answer = self._answers.get(row.task_id)
+                same = answer and text_hash(answer.text) == row.text_hash
+                self.tally.audit(decision, answer if same else None, self._verdict(row))
                 continue
             verdict = self._verdict(row)
+            if is_llm_audit(self._stored.project_id, row.task_id, share):
+                self.tally.llm_audit(decision, verdict)
             if verdict:
                 self.tally.compare(verdict, decision)
             if row.task_id in self._annotated:

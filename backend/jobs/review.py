@@ -22,7 +22,7 @@ from backend.jobs import refit
 from backend.jobs.asking import Asking
 from backend.jobs.backlog import MOST, Backlog, is_waiting
 from backend.jobs.known import asked_key
-from backend.jobs.questions import PROBE, PROOF, Questions
+from backend.jobs.questions import CHECK, PROBE, PROOF, Questions
 from backend.jobs.stored import Stored, unpack
 from backend.jobs.write_back import write_back
 from backend.label_config import Control, parse
@@ -119,7 +119,7 @@ class _Review:
                 one
                 for one in answered
                 if one.control in self.controls
-                and (one.reason == PROBE or (one.task_id, one.control) not in people)
+                and (one.reason in (PROBE, CHECK) or (one.task_id, one.control) not in people)
             ]
             for start in range(0, len(known), _BATCH):
                 self._ask(known[start : start + _BATCH])
@@ -240,7 +240,8 @@ class _Review:
         from meta_controller.errors import SUSPICIOUS
 
         desk, pool, reply = wiring.projects.desk(project_id), wiring.pool(project_id), outcome.reply
-        probe, measures = sample.reason == PROBE, sample.reason in (PROBE, PROOF)
+        probe = sample.reason in (PROBE, CHECK)  # its answer changes nothing that is shown
+        measures = probe or sample.reason == PROOF
         verdict = None
         if reply and reply.labels:
             verdict = _verdict(sample, reply, self.controls[sample.control], prior)

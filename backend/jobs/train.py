@@ -16,9 +16,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from backend.audit import is_audit
 from backend.devices import Held, hold, train_devices
-from backend.jobs.known import trained_at
+from backend.jobs.known import committee_said, measuring, trained_at
 from backend.jobs.prepare import project_texts
 from backend.jobs.progress import Progress
 from backend.jobs.trial import answers
@@ -30,6 +29,7 @@ from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.threads import cores
 from specialists.types import Decision, Verdict
+from training.consensus import resolve
 from training.errors import NothingToTrain, OutOfMemory, StageCancelled
 from training.model_store import CommitteeManifest
 from training.pool import Place
@@ -162,18 +162,27 @@ def _given(
 
 
 def _learnable(wiring: Wiring, project_id: int, tag: str) -> dict[Place, Verdict]:
-    """What a stage may learn from: no audits, and no LLM that people's answers show to be worse."""
+    """What a stage may learn from: no audits, and no LLM that people's answers show to be worse.
+
+    Where several people answered, the committee is one more voice, but not about what judges it.
+    """
     share = wiring.settings.audit_share
     states = {
         control: wiring.rules.state(project_id, control, tag)
         for control in wiring.committees.manifest(tag).controls
     }
     worse = {control for control, state in states.items() if state and state.trust == "committee"}
+    verdicts, held_out = wiring.pool(project_id).verdicts(), wiring.slice(project_id).held_out()
+    measured = measuring(project_id, verdicts, share)
+    voice = {
+        (task, control): label
+        for control in wiring.committees.manifest(tag).controls
+        for task, label in committee_said(wiring, project_id, control, tag, verdicts).items()
+    }
     return {
         (task, control): verdict
-        for (task, control), verdict in wiring.pool(project_id).effective().items()
-        if not is_audit(project_id, task, share)
-        and (verdict.source == "human" or control not in worse)
+        for (task, control), verdict in resolve(verdicts, voice, held_out.holds).items()
+        if task not in measured and (verdict.source == "human" or control not in worse)
     }
 
 

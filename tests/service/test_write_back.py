@@ -16,6 +16,7 @@ from provider import Provider, says
 from redis import Redis
 from world import settings
 
+from backend.audit import is_llm_audit
 from backend.evidence_store import Row, text_hash
 from backend.jobs import reconcile, review
 from backend.jobs.write_back import write_back
@@ -156,6 +157,23 @@ def test_a_question_without_its_text_is_asked_with_label_studio_s(
         review.work(site.wiring, site.id, lease)
     assert any("Text number 3." in str(body) for body in provider.requests)
     assert site.desk.hard() == [], "a task that is gone is not hard any more"
+
+
+def test_what_the_llm_audits_is_asked_with_label_studio_s_text(
+    site: Site, provider: Provider
+) -> None:
+    share = 0.2
+    wiring = Wiring(replace(site.wiring.settings, audit_share=share))
+    provider.decide = lambda body: says("neutral")
+    with wiring.lease(f"review:{site.id}") as lease:
+        review.work(wiring, site.id, lease)
+    own = {task for task in site.tasks if is_llm_audit(site.id, task, share)}
+    asked = {verdict.task_id for verdict in site.pool.verdicts()}
+    assert asked and asked <= own
+    assert site.pool.waiting() == 0
+    wiring.label_studio.close()
+    wiring.evidence.close()
+    wiring.redis.close()
 
 
 def reconciled(site: Site) -> None:

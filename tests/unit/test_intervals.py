@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training.errors import TrainingError
-from training.intervals import evidence_below, wilson
+from training.intervals import evidence_below, newcombe, prediction_powered, wilson
 
 counts = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 shares = st.floats(0.01, 0.99)
@@ -22,6 +22,48 @@ def test_the_interval_is_wilsons() -> None:
         assert wilson(count, n) == pytest.approx((low, high), abs=5e-5)
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    # Newcombe, Statistics in Medicine 1998, table II, method 10.
+    for counts, low, high in (((56, 70, 48, 80), 0.0524, 0.3339), ((9, 10, 3, 10), 0.1705, 0.8090)):
+        assert newcombe(*counts)[1:] == pytest.approx((low, high), abs=5e-5)
+    assert newcombe(10, 10, 0, 20) == pytest.approx((1.0, 0.6791, 1.0), abs=5e-5)
+    with pytest.raises(TrainingError, match="cannot be compared"):
+        newcombe(1, 2, 0, 0)
+
+
+@pytest.mark.parametrize("skill", [0.95, 0.5])
+@pytest.mark.parametrize(("n", "others"), [(40, 40), (100, 300)])
+def test_an_llm_makes_the_interval_narrower_and_not_wrong(
+    n: int, others: int, skill: float
+) -> None:
+    """Also an LLM that is right as often as not, or whose answers lean to one side."""
+    held, narrower, found = 0, 0.0, []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        right = rng.random(n + others) < 0.9
+        said = np.where(rng.random(n + others) < skill, right, rng.random(n + others) < 0.2)
+        pairs = [(bool(r), bool(s)) for r, s in zip(right[:n], said[:n], strict=True)]
+        share, low, high = prediction_powered(pairs, (int(said[n:].sum()), others))
+        held += low <= 0.9 <= high
+        alone = wilson(int(right[:n].sum()), n)
+        narrower += (alone[1] - alone[0]) - (high - low)
+        found.append(share)
+    print(f"{n} and {others}, skill {skill}: {held / 2:.0f} of 100 hold the truth")
+    assert held >= 180
+    assert np.mean(found) == pytest.approx(0.9, abs=0.01)
+    assert narrower / 200 > (0.01 if skill > 0.9 else -0.001)
+
+
+def test_without_other_answers_of_the_llm_it_is_wilsons_interval() -> None:
+    pairs = [(True, True)] * 9 + [(False, True)]
+    share, *interval = prediction_powered(pairs, (0, 0))
+    assert share == 0.9
+    assert interval == pytest.approx(wilson(9, 10), abs=1e-6)
+    assert prediction_powered([(True, True)] * 5, (3, 3))[0] == 1.0
+    with pytest.raises(TrainingError, match="1 answer or more"):
+        prediction_powered([], (3, 3))
 
 
 def test_an_interval_holds_what_was_seen_and_shrinks_with_more_of_it() -> None:
