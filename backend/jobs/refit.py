@@ -17,6 +17,7 @@ from backend import report
 from backend.audit import is_audit
 from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
 from backend.jobs.learned import Learned, learn
+from backend.jobs.queue_order import arrange
 from backend.jobs.relabel import Tally, relabel
 from backend.jobs.stored import Stored, unpack
 from backend.label_config import parse
@@ -60,7 +61,12 @@ def room(wiring: Wiring, project_id: int) -> int:
     if before and target != str(wiring.settings.target_error):
         return 0
     changed = abs(wiring.pool(project_id).size() - before)
-    return max(0, math.ceil(max(LEAST_NEW, NEW_SHARE * before)) - changed)
+    return max(0, needed(before) - changed)
+
+
+def needed(verdicts: int) -> int:
+    """How many verdicts after a refit from so many make the next one due."""
+    return math.ceil(max(LEAST_NEW, NEW_SHARE * verdicts))
 
 
 def is_due(wiring: Wiring, project_id: int) -> bool:
@@ -98,6 +104,8 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
     for one in learned:
         _tell_trust(one)
         _report(one, relabel(one.stored, revised, lease))
+    if project.active_learning:
+        arrange(wiring, project, tag, revised, needed(size), lease)
     if changed:
         done = {one.stored.control.name for one in learned}
         for control in parse(project.label_config):
@@ -213,6 +221,7 @@ def _report(one: Learned, tally: Tally) -> None:
                 audits, one.people(), tally.accepted, tally.sureness, tally.spread
             ),
             "promise": one.promise.sentence() if one.promise else "",
+            "target": one.stored.wiring.settings.target_error,
             "trust": state.trust,
             "compared": one.refit.compared,
             "llm_accuracy": state.llm_accuracy,
