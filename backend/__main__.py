@@ -113,6 +113,11 @@ def _projects(add: Add) -> None:
         choices=("value", "paper"),
         help="decide this project by it (default: as before, at first DECISION_RULE)",
     )
+    one.add_argument(
+        "--active-learning",
+        action="store_true",
+        help="let annotators get the tasks first whose answers teach most",
+    )
     one = add(
         "prelabel",
         commands.prelabel,
@@ -211,6 +216,13 @@ def _stages(add: Add) -> None:
         metavar="FOLDER",
         help="write accuracy, hard share and LLM spend by stage into it, as SVG",
     )
+    one = add(
+        "meter",
+        commands.meter,
+        "Tell by stage how many tasks still need an LLM or a person, and whether it is enough.",
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--json", action="store_true", help="print it as JSON")
     one = add("rollback", commands.rollback, "Serve an earlier tag of a project again.")
     one.add_argument("--project", type=_positive, required=True, metavar="ID")
     one.add_argument("--to", metavar="TAG", help="a kept tag (default: the one before)")

@@ -76,7 +76,8 @@ def connect(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend.connect import connect
 
     embedded_redis.check(wiring.redis, wiring.settings)
-    connect(wiring, arguments.project, say, arguments.rule)
+    active = arguments.active_learning
+    connect(wiring, arguments.project, say, arguments.rule, active_learning=active)
     return 0
 
 
@@ -226,6 +227,17 @@ def stages(wiring: Wiring, arguments: argparse.Namespace) -> int:
     if arguments.plots:
         written = stages.plot(cards, arguments.plots)
         say("\n".join(map(str, written)) or "Nothing to plot: no stage was promoted yet.")
+    return 0
+
+
+def meter(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis, meter
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    if wiring.projects.get(arguments.project) is None:
+        return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
+    found = meter.collect(wiring, arguments.project)
+    say(json.dumps(found, indent=2) if arguments.json else meter.render(found))
     return 0
 
 

@@ -16,6 +16,7 @@ from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
 from backend.label_changes import serve_labels
 from backend.label_config import guideline_of
+from backend.label_studio import UNCERTAINTY
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -35,6 +36,10 @@ EVENTS = (
 """The webhook actions that we use; PROJECT_UPDATED would echo our own changes."""
 
 _WORKER_S = 30.0
+_QUEUE = (
+    "Annotators get the tasks first whose answers teach most (uncertainty sampling); to end that, "
+    "choose another order under Settings, Annotation."
+)
 _RULES = {
     "value": "measured reliability, and the LLM where a call is worth it",
     "paper": "majority vote, and the LLM wherever not all agree",
@@ -45,10 +50,18 @@ class ConnectError(BackendError):
     """The project could not be connected; the message says what to do."""
 
 
-def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: str = "") -> None:
+def connect(
+    wiring: Wiring,
+    project_id: int,
+    say: Callable[[str], None],
+    rule: str = "",
+    *,
+    active_learning: bool = False,
+) -> None:
     """Connect a project and wait until its tasks have predictions.
 
-    `rule` is what it decides by from now on, `value` or `paper`; empty keeps what it has.
+    `rule` is what it decides by from now on, `value` or `paper`; empty keeps what it has. With
+    `active_learning` Label Studio serves the most useful tasks first; without, as it did.
 
     Raises:
         LabelConfigError: The project has no Choices over text.
@@ -69,12 +82,16 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
         push=True,
         empty=empty,
         backend_id=backend_id,
+        active_learning=active_learning or remote.get("sampling") == UNCERTAINTY,
         **({"rule": rule} if rule else {}),
     )
     for line in coverage(wiring, project_id, tag):
         say(line)
     say(_decides(rule_before, rule))
     ensure_webhook(wiring, project_id, say)
+    if project.active_learning:
+        label_studio.update_project(project_id, sampling=UNCERTAINTY)
+        say(_QUEUE)
     if empty:
         say(f"The project is empty: it is live under {tag} and switches after its first import.")
         return

@@ -18,6 +18,7 @@ from backend import embedded_redis
 from backend.connect import EVENTS, coverage, same_url, webhook_headers
 from backend.errors import BackendError, LabelStudioError, Unauthorized
 from backend.label_changes import serve_labels
+from backend.label_studio import UNCERTAINTY
 from backend.wiring import Wiring
 from specialists import weights
 from specialists.errors import SpecialistUnavailable
@@ -235,6 +236,7 @@ def _project(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     yield from _backend(wiring, name, project_id, ours[0])
     yield from _webhook(wiring, name, project_id)
     yield from _versions(wiring, name, project_id, remote, tag, backends)
+    yield from _sampling(name, project_id, remote, tag)
     yield from _hostname(wiring, name, project_id)
 
 
@@ -319,6 +321,21 @@ def _versions(
             "fail",
             f"{name}: Label Studio shows {shown!r}, we serve {tag!r}",
             f"python -m backend connect --project {project_id}",
+        )
+
+
+def _sampling(name: str, project_id: int, remote: dict[str, Any], tag: str) -> Iterator[Finding]:
+    """Uncertainty sampling reads the scores of the project's model version alone."""
+    if remote.get("sampling") != UNCERTAINTY:
+        return
+    shown = remote.get("model_version") or ""
+    if shown == tag:
+        yield Finding("ok", f"{name}: annotators get the lowest scores of {tag} first")
+    else:
+        yield Finding(
+            "warn",
+            f"{name}: uncertainty sampling finds no scores of {shown!r} and serves tasks at random",
+            f"python -m backend connect --project {project_id} --active-learning",
         )
 
 

@@ -21,6 +21,10 @@ _PREDICTIONS_PER_IMPORT = 10_000
 """Label Studio recounts every task of the project after each request, so few large ones win."""
 
 
+UNCERTAINTY = "Uncertainty sampling"
+"""A project's `sampling` that serves the lowest score of the shown model version first."""
+
+
 class LabelStudio:
     """A thin client; safe to share among threads."""
 

@@ -63,14 +63,17 @@ class Labeler:
         rules: Rules,
         evidence: EvidenceStore,
         votes: Votes,
+        places: Callable[[int, str], Mapping[int, float]],
         audit_share: float,
     ) -> None:
+        """`places` gives the places of a project's tasks at the head of a tag's queue."""
         self._committees = committees
         self._pool = pool
         self._rules = rules
         self._evidence = evidence
         self._audit_share = audit_share
         self._votes = votes
+        self._places = places
 
     def label(
         self,
@@ -89,7 +92,7 @@ class Labeler:
             BatcherError: Too much waits already, or the time was up.
         """
         read = [self._read(project_id, controls, task) for task in tasks]
-        verdicts = self._verdicts(project_id, controls, read)
+        verdicts, places = self._remembered(project_id, tag, controls, read)
         parts: list[list[Part]] = [[] for _ in read]
         for control in controls:
             shown = {}
@@ -99,7 +102,10 @@ class Labeler:
                 if task.id is not None:
                     shown[task.id] = shown_of(own[-1], audited=task.audited)
             self._evidence.show(project_id, control.name, tag, shown)
-        return [_labeled(task, tag, own) for task, own in zip(read, parts, strict=True)]
+        return [
+            _labeled(task, tag, own, None if task.id is None else places.get(task.id))
+            for task, own in zip(read, parts, strict=True)
+        ]
 
     def observe(
         self, project_id: int, control: str, tag: str, texts: Mapping[int, str]
@@ -185,19 +191,21 @@ class Labeler:
                     found[task_id, text] = row.evidence
         return found
 
-    def _verdicts(
-        self, project_id: int, controls: Sequence[Control], tasks: Iterable[_Task]
-    ) -> dict[Place, Verdict]:
-        """The LLM's verdicts on these tasks; none while Redis is gone: votes are better than a 500.
+    def _remembered(
+        self, project_id: int, tag: str, controls: Sequence[Control], tasks: Iterable[_Task]
+    ) -> tuple[dict[Place, Verdict], Mapping[int, float]]:
+        """The LLM's verdicts on these tasks, and places in the queue.
+
+        None of either while Redis is gone: votes are better than a 500.
 
         People's answers are left out on purpose: they must not leak into a prediction that the
         next annotator of the same task sees.
         """
         places = [(task.id, c.name) for task in tasks if task.id is not None for c in controls]
         try:
-            return self._pool(project_id).llm_verdicts(places)
+            return self._pool(project_id).llm_verdicts(places), self._places(project_id, tag)
         except redis.RedisError:
-            return {}
+            return {}, {}
 
 
 def note(desk: Desk, labeled: Sequence[Labeled]) -> None:
@@ -224,9 +232,11 @@ def _current(verdicts: Mapping[Place, Verdict], task: _Task, control: Control) -
     return verdict if verdict and verdict.text == task.texts[control.name] else None
 
 
-def _labeled(task: _Task, tag: str, parts: Sequence[Part]) -> Labeled:
+def _labeled(task: _Task, tag: str, parts: Sequence[Part], place: float | None) -> Labeled:
     """An audit shows nothing, and needs no review: a person answers it."""
-    prediction = predictions.unaided(tag) if task.audited else predictions.prediction(tag, parts)
+    prediction = (
+        predictions.unaided(tag) if task.audited else predictions.prediction(tag, parts, place)
+    )
     hard, settled = [], []
     for part in parts:
         text = task.texts[part.control.name]

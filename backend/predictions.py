@@ -1,8 +1,10 @@
 """Predictions as Label Studio stores them, built from decisions and verdicts.
 
 Knows the JSON of regions and predictions and the sentences that people read beside them. Knows
-nothing of HTTP, tasks or annotations. The score is what uncertainty sampling and the Data Manager
-sort by: always a number in 0..1, the lowest served first.
+nothing of HTTP, tasks or annotations. A region's score is how sure its answer is. A prediction's
+score is what uncertainty sampling and the Data Manager sort by: always a number in 0..1, the lowest
+served first. From 0 up come audits, then the head of the queue (`HEAD`), then all others by the
+confidence of their weakest answer, and verdicts last.
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ VERDICT_SCORE = 1.0
 """A reviewed answer needs people least, so uncertainty sampling serves it last.
 
 It is the score of verdicts whose chance of being right was not estimated.
+"""
+
+HEAD = 0.05
+"""Scores below it are places at the head of the queue, given by how much an answer would teach
+(jobs/queue_order.py); no other answer has less, however unsure it is.
 """
 
 _DIGITS = 4
@@ -47,16 +54,29 @@ class Part:
         return _probability(self.decision.confidence) if self.decision.labels else 0.0
 
 
-def prediction(tag: str, parts: Sequence[Part]) -> dict[str, Any]:
-    """Build one prediction over all controls of a task; its score is that of the weakest part.
+def prediction(tag: str, parts: Sequence[Part], place: float | None = None) -> dict[str, Any]:
+    """Build one prediction over all controls of a task; `place` (0..HEAD) if it has one.
 
     Controls without an answer get no region. Answers that share a rationale field share its text.
     """
     answers = [
         region(part.control, part.labels, part.score, _meta(part)) for part in parts if part.labels
     ]
-    score = min((part.score for part in parts), default=0.0)
-    return {"model_version": tag, "score": score, "result": answers + _rationales(parts)}
+    return {
+        "model_version": tag,
+        "score": queue_score(parts, place),
+        "result": answers + _rationales(parts),
+    }
+
+
+def queue_score(parts: Sequence[Part], place: float | None) -> float:
+    """The lower, the sooner a person is asked: the place, else the weakest part's score.
+
+    A task whose every answer is a verdict has lost its place.
+    """
+    if place is not None and not all(part.verdict for part in parts):
+        return _probability(place)
+    return max(HEAD, min((part.score for part in parts), default=0.0))
 
 
 def unaided(tag: str) -> dict[str, Any]:

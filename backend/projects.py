@@ -8,7 +8,7 @@ leaves its work in these keys, and the scheduler finds it there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -22,7 +22,8 @@ class Project:
     """The record of one project; `push` when `connect` set it up (predictions are imported).
 
     `rule` is the decision rule that it has instead of DECISION_RULE, empty for none; `shown` is the
-    tag that Label Studio was last told to show, empty before that.
+    tag that Label Studio was last told to show, empty before that. `active_learning` when Label
+    Studio serves the lowest scores first (uncertainty sampling).
     """
 
     id: int
@@ -35,6 +36,7 @@ class Project:
     tasks: int = 0
     rule: str = ""
     shown: str = ""
+    active_learning: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class Desk:
         return f"{self._prefix}:to_patch"
 
     @property
+    def places_key(self) -> str:
+        """Hash: tag -> JSON of the tasks at the head of its queue."""
+        return f"{self._prefix}:places"
+
+    @property
     def _candidate(self) -> str:
         return f"{self._prefix}:candidate"
 
@@ -206,6 +213,21 @@ class Desk:
     def patched(self, task_ids: Iterable[int], via: Pipeline) -> None:
         """The predictions of these tasks show their verdicts."""
         via.srem(self._to_patch, *task_ids)
+
+    def places(self, tag: str) -> dict[int, float]:
+        """The scores (0..HEAD) of the tasks at the head of a tag's queue."""
+        raw = self._redis.hget(self.places_key, tag)
+        return {int(task): place for task, place in json.loads(raw).items()} if raw else {}
+
+    def place(self, tag: str, places: Mapping[int, float], via: Pipeline) -> None:
+        """Give tasks their places at the head of a tag's queue; all others lose theirs."""
+        via.hset(self.places_key, tag, json.dumps(places))
+
+    def prune_places(self, kept_tags: Collection[str]) -> None:
+        """Forget the queues of tags that are not kept."""
+        gone = [tag for tag in self._redis.hkeys(self.places_key) if tag not in kept_tags]
+        if gone:
+            self._redis.hdel(self.places_key, *gone)
 
     def waiting(self) -> dict[str, int]:
         """Counts of what waits: predictions, patches, reviews, and all hard samples."""

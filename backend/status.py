@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from backend import project_settings, report, sway
+from backend import meter, project_settings, report, sway
 from backend.allowance import allowance
 from backend.jobs.review import paused_key
 from backend.projects import Project
@@ -65,6 +65,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "paused": wiring.redis.get(paused_key(project_id)) or "",
         "report": report.read(wiring, project_id),
         "sway": sway.read(wiring, project_id),
+        "meter": meter.collect(wiring, project_id),
     }
 
 
@@ -152,6 +153,8 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         lines.append(f"  asking pauses for some minutes: {project['paused']}")
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
     lines += [f"  {sway.sentence(one)}" for one in project["sway"]]
+    if project["report"]:
+        lines.append(f"  {meter.advice(project['meter'])}")
     lines += [f"  left to people: {n} x {why}" for why, n in project["left_to_people"].items()]
     if project["drift"]:
         lines.append(f"  a stage starts early: {project['drift']}")

@@ -161,6 +161,7 @@ class Wiring:
             self.rules,
             self.evidence,
             Votes(self.batcher),
+            lambda project_id, tag: self.projects.desk(project_id).places(tag),
             self.settings.audit_share,
         )
 

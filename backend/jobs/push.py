@@ -15,7 +15,8 @@ from typing import Any
 from backend.errors import LabelStudioError
 from backend.jobs.known import observe_verdicts
 from backend.jobs.prepare import prepare
-from backend.jobs.refit import refit_key, refit_tag
+from backend.jobs.queue_order import arrange
+from backend.jobs.refit import needed, refit_key, refit_tag
 from backend.label_config import parse
 from backend.labeling import Labeled, note
 from backend.lease import Lease
@@ -70,6 +71,9 @@ def _import_missing(wiring: Wiring, project: Project, lease: Lease) -> int:
             return imported  # its shards do the rest, on all workers
     # Also those that had one already, or were deleted meanwhile.
     lease.transaction(lambda pipe: desk.predicted(wanted, pipe))
+    if project.active_learning and not desk.places(tag):
+        verdicts = wiring.pool(project.id).verdicts()
+        arrange(wiring, project, tag, verdicts, needed(len(verdicts)), lease)
     if project.empty:
         settle_push_mode(wiring, project, tag)
     elif imported and wiring.promotions(project.id).history()[0].decision == "initial":

@@ -22,6 +22,7 @@ from backend.jobs.push import show_tag
 from backend.jobs.settle import settle
 from backend.label_changes import adopt
 from backend.label_config import guideline_of, parse
+from backend.label_studio import UNCERTAINTY
 from backend.lease import Lease
 from backend.model import record_answers
 from backend.predictions import shows
@@ -63,6 +64,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         title=remote.get("title", ""),
         guideline=project_settings.guideline(wiring.redis, project_id, guideline_of(remote)),
         tasks=int(remote.get("task_number") or 0),
+        active_learning=remote.get("sampling") == UNCERTAINTY,
     )
     # Read before the tasks: what comes in between must not count as withdrawn or deleted.
     known = wiring.pool(project_id).annotation_ids()
@@ -112,6 +114,7 @@ def _predictions(
     for old in {version for _, version in rows if version in ours - keep}:
         wiring.label_studio.delete_tag(project.id, old)
     wiring.evidence.prune(project.id, keep)
+    wiring.projects.desk(project.id).prune_places(keep)
     wiring.rules.prune(project.id, [control.name for control in parse(project.label_config)], keep)
     verdicts = [v for v in wiring.pool(project.id).verdicts() if v.source == "llm"]
     kept = _kept(rows, verdicts)

@@ -18,6 +18,7 @@ from backend.audit import is_audit
 from backend.evidence_store import text_hash
 from backend.jobs.known import facts, parent_of, people_said, said_by_llm, trained_at
 from backend.jobs.learned import Learned, learn
+from backend.jobs.queue_order import arrange
 from backend.jobs.relabel import Tally, relabel
 from backend.jobs.scales import scales
 from backend.jobs.stored import Stored, unpack
@@ -63,7 +64,12 @@ def room(wiring: Wiring, project_id: int) -> int:
     if before and target != str(wiring.settings_of(project_id).target_error):
         return 0
     changed = abs(wiring.pool(project_id).size() - before)
-    return max(0, math.ceil(max(LEAST_NEW, NEW_SHARE * before)) - changed)
+    return max(0, needed(before) - changed)
+
+
+def needed(verdicts: int) -> int:
+    """How many verdicts after a refit from so many make the next one due."""
+    return math.ceil(max(LEAST_NEW, NEW_SHARE * verdicts))
 
 
 def is_due(wiring: Wiring, project_id: int) -> bool:
@@ -105,6 +111,8 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
         _report(one, relabel(one.stored, revised, lease))
     for stored, _ in scaled:
         relabel(stored, revised, lease)
+    if project.active_learning:
+        arrange(wiring, project, tag, revised, needed(size), lease)
     if changed:
         done = {one.stored.control.name for one in learned}
         done |= {stored.control.name for stored, _ in scaled}
@@ -242,6 +250,7 @@ def _report(one: Learned, tally: Tally) -> None:
                 tally.llm,
             ),
             "promise": one.promise.sentence() if one.promise else "",
+            "target": one.stored.wiring.settings_of(one.stored.project_id).target_error,
             "trust": state.trust,
             "compared": one.refit.compared,
             "llm_accuracy": state.llm_accuracy,

@@ -82,12 +82,13 @@ class _Patches:
             and not is_audit(self.project.id, int(task["id"]), share)
         ]
         controls = parse(self.project.label_config)
+        queue = self.wiring.projects.desk(self.project.id).places(self.tag)
         found = {c.name: self._decisions(c, tasks) for c in controls}
         places = [(int(task["id"]), c.name) for task in tasks for c in controls]
         verdicts = self.wiring.pool(self.project.id).llm_verdicts(places)
 
         def patch(task: Row) -> dict[str, Shown] | None:
-            return self._patch(task, controls, found, verdicts)
+            return self._patch(task, controls, found, verdicts, queue.get(int(task["id"])))
 
         with ThreadPoolExecutor(_THREADS, "patch") as threads:
             shown = list(threads.map(patch, tasks))
@@ -106,6 +107,7 @@ class _Patches:
         controls: Sequence[Control],
         found: Mapping[str, Mapping[int, Decision]],
         verdicts: Mapping[Place, Verdict],
+        place: float | None,
     ) -> dict[str, Shown] | None:
         """Patch one task's prediction, keeping its version; what it shows now, by control.
 
@@ -124,7 +126,7 @@ class _Patches:
                 verdict = None
             known = decision or predictions.decision_of(row["result"], control)
             parts.append(predictions.Part(control, known, verdict))
-        new = predictions.prediction(self.tag, parts)
+        new = predictions.prediction(self.tag, parts, place)
         if new["result"] != row["result"] or new["score"] != row.get("score"):
             self.wiring.label_studio.patch_prediction(
                 int(row["id"]),

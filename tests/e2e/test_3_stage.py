@@ -1,4 +1,7 @@
-"""Story 3: answers train the committee; a stage is shown everywhere, and taken back."""
+"""Story 3: answers train the committee; a stage is shown everywhere, and taken back.
+
+The labeling queue follows the scores of the tag that is shown, before, after, and after a rollback.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from running_demo import Demo, eventually
 from test_1_predictions import counts, rows_of, served
 
 from backend.demo.projects import PROJECTS
+from backend.label_studio import UNCERTAINTY
 
 NOISE = 0.1
 """The gate promises that no fewer of its held-out verdicts are right. What that does to the demo's
@@ -25,6 +29,49 @@ def tags_everywhere(demo: Demo) -> set[str]:
     return {served(demo, "sentiment"), shown, setup}
 
 
+def queue_is_settled(demo: Demo) -> bool:
+    """Whether the head of the served tag's queue is known, and every score is written back."""
+    desk = demo.wiring.projects.desk(demo.record["projects"]["sentiment"])
+    return bool(desk.places(served(demo, "sentiment"))) and not desk.waiting()["to_patch"]
+
+
+def served_next(demo: Demo) -> tuple[float, float]:
+    """The score of the task that Label Studio serves next, and the lowest of all open tasks.
+
+    The task is answered, so that the queue goes on.
+    """
+    project_id = demo.record["projects"]["sentiment"]
+    eventually(lambda: queue_is_settled(demo), 90, "the queue to be in order")
+    tag = served(demo, "sentiment")
+    scores = {
+        r["task"]: r["score"] for r in rows_of(demo, "sentiment") if r["model_version"] == tag
+    }
+    done = {
+        int(task["id"]) for task in demo.label_studio.tasks(project_id) if task["annotations"]
+    }  # skipped ones among them: their annotator does not get them again
+    task = demo.label_studio.next_task(project_id)
+    assert task
+    answers = {row["text"]: row["label"] for row in PROJECTS[0].key("task")}
+    region = {
+        "from_name": "sentiment",
+        "to_name": "text",
+        "type": "choices",
+        "value": {"choices": [answers.get(task["data"]["text"], "neutral")]},
+    }
+    demo.label_studio.create_annotation(int(task["id"]), [region], lead_time=4.0)
+    return scores[task["id"]], min(scores[task] for task in scores.keys() - done)
+
+
+def test_with_active_learning_the_lowest_score_is_served_first(demo: Demo) -> None:
+    project_id = demo.record["projects"]["sentiment"]
+    printed = demo.command("connect", "--project", str(project_id), "--active-learning")
+    assert "uncertainty sampling" in printed
+    assert demo.label_studio.project(project_id)["sampling"] == UNCERTAINTY
+    served_next(demo)  # the task that the browser of story 2 left open comes first
+    found = [served_next(demo) for _ in range(3)]
+    assert all(score == lowest for score, lowest in found), found
+
+
 def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
     before = served(demo, "sentiment")
     printed = demo.command("demo", "--annotate", "50", timeout_s=900)
@@ -38,6 +85,14 @@ def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
     tasks = demo.label_studio.task_ids(demo.record["projects"]["sentiment"])
     eventually(lambda: counts(demo, "sentiment").keys() == set(tasks), 90, "all tasks predicted")
     assert set(counts(demo, "sentiment").values()) == {1}
+
+
+def test_the_queue_follows_the_scores_of_the_promoted_tag(demo: Demo) -> None:
+    found = [served_next(demo) for _ in range(3)]
+    assert all(score == lowest for score, lowest in found), found
+    project = demo.label_studio.project(demo.record["projects"]["sentiment"])
+    assert project["sampling"] == UNCERTAINTY
+    assert project["model_version"] == served(demo, "sentiment")
 
 
 def test_verdicts_stay_visible_after_the_promotion(demo: Demo) -> None:
@@ -70,6 +125,8 @@ def test_rollback_serves_the_old_tag_everywhere_and_forward_again(demo: Demo) ->
     demo.command("rollback", "--project", project_id)
     (old,) = eventually(lambda: len(tags_everywhere(demo)) == 1 and tags_everywhere(demo), 30)
     assert old != new
+    score, lowest = served_next(demo)
+    assert score == lowest, "the queue follows the tag that is shown again"
     eventually(lambda: set(counts(demo, "sentiment").values()) == {1}, 90, "one prediction a task")
     demo.command("rollback", "--project", project_id, "--to", new)
     assert served(demo, "sentiment") == new

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from running_demo import ROOT, Demo, eventually
 
+from backend.label_studio import UNCERTAINTY
 from backend.lease import Lease, LeaseHeld
 
 
@@ -74,11 +75,15 @@ def test_versions_that_disagree_are_found_and_reconcile_mends_them(demo: Demo) -
     project_id = demo.record["projects"]["toxicity"]
     tag = demo.wiring.promotions(project_id).served()
     with held(demo, f"reconcile:{project_id}"):
-        demo.label_studio.update_project(project_id, model_version="AutoAnnotator")
+        wrong = {"model_version": "AutoAnnotator", "sampling": UNCERTAINTY}
+        demo.label_studio.update_project(project_id, **wrong)
         _, printed = doctor(demo)
     assert "live mode" in printed and "connect --project" in printed
+    assert "serves tasks at random" in printed and "--active-learning" in printed
     shown = demo.label_studio.project
     eventually(lambda: shown(project_id)["model_version"] == tag, 60, "the tag to be shown again")
+    assert "the lowest scores of" in doctor(demo)[1]
+    demo.label_studio.update_project(project_id, sampling="Sequential sampling")
 
 
 def test_a_wrong_token_and_a_wrong_address_get_the_next_step(demo: Demo) -> None:

@@ -15,7 +15,7 @@ from backend.errors import NotFound, Rejected, Unauthorized, Unreachable
 from backend.label_config import parse
 from backend.label_studio import LabelStudio
 from backend.label_studio_process import login_for_token
-from backend.predictions import Part, prediction
+from backend.predictions import HEAD, Part, prediction
 from specialists.types import Decision, MemberVote
 from tests.label_studio_server import LEGACY_TOKEN, PASSWORD, Server, free_port, label_studio_server
 
@@ -160,7 +160,7 @@ def test_abstentions_are_stored(client: LabelStudio, project: int, tasks: list[i
     abstains = prediction("t1", [Part(CONTROL, Decision((), 0.2, True, "no agreement"))])
     assert client.import_predictions(project, [{"task": tasks[0], **abstains}]) == 1
     (stored,) = client.task_predictions(tasks[0])
-    assert stored["result"] == [] and stored["score"] == 0.0
+    assert stored["result"] == [] and stored["score"] == HEAD
 
 
 @pytest.mark.parametrize("label", ["Good", "unheard of"])

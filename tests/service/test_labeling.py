@@ -16,6 +16,7 @@ from backend.audit import is_audit
 from backend.evidence_store import Row, Shown, text_hash
 from backend.label_config import parse
 from backend.labeling import Labeled
+from backend.predictions import HEAD
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -172,6 +173,21 @@ def test_a_verdict_shows_unless_the_text_was_edited(wiring: Wiring) -> None:
     assert one.prediction["result"][0]["meta"]["answer"] == ["negative"]
     assert rows(wiring)[0].shown == Shown(("neutral",), 0.7, hard=False)
     assert one.hard == () and label(wiring, f"{UNCLEAR} Edited.")[0].hard
+
+
+def test_a_task_at_the_head_of_the_queue_scores_its_place(wiring: Wiring) -> None:
+    desk = wiring.projects.desk(7)
+    with wiring.redis.pipeline() as pipe:
+        desk.place(tag_of(wiring), {2: 0.0123}, pipe)
+        desk.place("another-tag", {1: 0.0001}, pipe)
+        pipe.execute()
+    first, second = label(wiring, CLEAR, UNCLEAR)
+    assert first.prediction["score"] == first.prediction["result"][0]["score"] > HEAD
+    assert second.prediction["score"] == 0.0123
+    assert second.prediction["result"][0]["score"] > HEAD, "what people read as confidence"
+    assert rows(wiring)[1].shown == Shown(
+        (answer(second) or "",), second.prediction["result"][0]["score"], hard=True
+    )
 
 
 def test_annotated_tasks_are_not_up_for_review(wiring: Wiring) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from provider import Provider
 from world import PROJECT, TASKS, MakeWorld, World, answering, audits
 
-from backend import report, status
+from backend import meter, report, status
 from backend.evidence_store import Shown
 from backend.jobs import refit
 from backend.jobs.learned import LEAST_TRAINED
@@ -232,3 +235,21 @@ def test_target_error_leaves_doubtful_labels_to_people(make_world: MakeWorld) ->
     assert found["promise"] in status.render(status.collect(world.wiring))
     left = [one for one in world.desk.hard() if one.error == NOT_WORTH]
     assert all(one.gain < MIN_GAIN and one.confidence < state.accept_above for one in left)
+
+
+@pytest.mark.parametrize(("target", "enough"), [("0.3", True), ("0.001", False)])
+def test_the_meter_says_enough_when_audits_show_that_the_target_is_kept(
+    make_world: MakeWorld, target: str, enough: bool
+) -> None:
+    world = make_world(TARGET_ERROR=target, AUDIT_SHARE="0.3")
+    world.observe()
+    assert "nothing was measured yet" in meter.collect(world.wiring, PROJECT)["why"]
+    for task in {*range(1, 61), *audits(0.3)}:
+        world.human(task)
+    world.refit()
+    found = json.loads(json.dumps(meter.collect(world.wiring, PROJECT)))
+    assert found["enough"] is enough
+    (now,) = found["now"]
+    assert now["basis"] == "audits" and 0 <= now["hard"] <= 1
+    assert now["low"] < now["accuracy"] <= now["high"]
+    assert meter.advice(found) in status.render(status.collect(world.wiring))

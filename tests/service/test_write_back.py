@@ -19,9 +19,12 @@ from world import settings
 from backend.audit import is_llm_audit
 from backend.evidence_store import Row, text_hash
 from backend.jobs import reconcile, review
+from backend.jobs.push import show_tag
+from backend.jobs.queue_order import arrange
 from backend.jobs.write_back import write_back
 from backend.label_config import parse
-from backend.predictions import Part, prediction
+from backend.label_studio import UNCERTAINTY
+from backend.predictions import HEAD, Part, prediction
 from backend.projects import HardSample, Project
 from backend.wiring import Wiring
 from specialists.evidence import Evidence
@@ -64,6 +67,23 @@ class Site:
         part = Part(CONTROL, Decision((label,), 0.5, True, "as it was"))
         rows = [{"task": task, **prediction(self.tag, [part])} for task in tasks]
         self.api.import_predictions(self.id, rows)
+
+    def queue(self, tag: str, seed: int) -> None:
+        """Put the tasks into an order of the tag's own."""
+        votes = np.random.default_rng(seed).dirichlet(np.ones(3), (MANY, 3)).astype(np.float32)
+        rows = [
+            Row(task, text_hash(text), ("a", "b", "c"), piece)
+            for (task, text), piece in zip(self.texts.items(), Evidence(votes).pack(), strict=True)
+        ]
+        self.wiring.evidence.put(self.id, CONTROL.name, tag, rows)
+        project = self.wiring.projects.get(self.id)
+        assert project
+        with self.wiring.lease(f"review:{self.id}") as lease:
+            arrange(self.wiring, project, tag, [], 8, lease)
+
+    @property
+    def open(self) -> set[int]:
+        return {int(task["id"]) for task in self.api.tasks(self.id) if not task["annotations"]}
 
     def annotate(self, task: int) -> None:
         region = {
@@ -257,3 +277,41 @@ def test_no_other_version_that_is_chosen_in_label_studio_stays(site: Site) -> No
     site.api.update_project(site.id, model_version="by-hand")
     reconciled(site)
     assert site.wiring.promotions(site.id).served() == new == shown_by_label_studio(site)
+
+
+def served_next(site: Site, tag: str) -> tuple[float, float]:
+    """The score of the task that Label Studio serves next, and the lowest of a tag's open ones."""
+    scores = {
+        int(row["task"]): row["score"]
+        for row in site.api.predictions(site.id)
+        if row["model_version"] == tag
+    }
+    lowest = min(scores[task] for task in site.open)
+    task = site.api.next_task(site.id)
+    assert task
+    site.annotate(int(task["id"]))
+    return scores[task["id"]], lowest
+
+
+def shown_and_served(site: Site, tag: str) -> list[tuple[float, float]]:
+    """The same of two tasks, once Label Studio shows the tag and its scores."""
+    show_tag(site.wiring, site.wiring.projects.update(site.id), tag)
+    site.write_back()
+    assert shown_by_label_studio(site) == tag
+    return [served_next(site, tag) for _ in range(2)]
+
+
+def test_the_queue_follows_the_scores_before_and_after_a_promotion_and_a_rollback(
+    site: Site,
+) -> None:
+    old = site.tag
+    site.api.update_project(site.id, sampling=UNCERTAINTY)
+    site.queue(old, seed=0)
+    seen = shown_and_served(site, old)
+    new = next_tag(site)
+    site.queue(new, seed=1)
+    seen += shown_and_served(site, new)
+    site.wiring.promotions(site.id).rollback(old, site.wiring.redis, 5)
+    seen += shown_and_served(site, old)
+    assert all(score == lowest < HEAD for score, lowest in seen), seen
+    assert site.api.project(site.id)["sampling"] == UNCERTAINTY

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from backend.label_config import Control
 from backend.predictions import (
+    HEAD,
     VERDICT_SCORE,
     Part,
     decision_of,
@@ -61,10 +62,10 @@ def test_a_decision_becomes_one_region_with_its_votes() -> None:
     assert region["meta"]["source"] == "committee"
 
 
-def test_an_abstention_is_an_empty_result_with_score_zero() -> None:
+def test_an_abstention_is_an_empty_result_and_comes_right_after_the_head_of_the_queue() -> None:
     abstains = Decision((), 0.6, True, "no agreement")
     built = prediction("tag", [Part(CONTROL, abstains)])
-    assert built == {"model_version": "tag", "score": 0.0, "result": []}
+    assert built == {"model_version": "tag", "score": HEAD, "result": []}
 
 
 def test_a_verdict_wins_and_is_served_last() -> None:
@@ -87,7 +88,25 @@ def test_the_weakest_control_gives_the_score() -> None:
 
 
 def test_no_controls_give_a_score_as_well() -> None:
-    assert prediction("tag", []) == {"model_version": "tag", "score": 0.0, "result": []}
+    assert prediction("tag", []) == {"model_version": "tag", "score": HEAD, "result": []}
+
+
+def test_a_place_in_the_queue_is_the_score_and_the_region_s_stays_the_confidence() -> None:
+    built = prediction("tag", [Part(SILENT, decision("good"))], 0.0123)
+    assert built["score"] == 0.0123 and built["result"][0]["score"] == 0.97
+
+
+def test_a_task_keeps_its_place_until_every_answer_is_a_verdict() -> None:
+    open_part, done = Part(SILENT, decision("good")), Part(SILENT, decision("good"), verdict())
+    assert prediction("tag", [open_part, done], 0.01)["score"] == 0.01
+    assert prediction("tag", [done, done], 0.01)["score"] == VERDICT_SCORE
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.01, float("nan"), -1.0])
+def test_no_confidence_is_served_before_the_head_of_the_queue(confidence: float) -> None:
+    assert prediction("tag", [Part(SILENT, decision("good", confidence=confidence))])["score"] == (
+        HEAD
+    )
 
 
 @pytest.mark.parametrize(
