@@ -14,7 +14,7 @@ from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
 from backend.label_changes import serve_labels
-from backend.label_config import guideline_of
+from backend.label_config import guideline_of, left_alone
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
@@ -50,7 +50,7 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
     `rule` is what it decides by from now on, `value` or `paper`; empty keeps what it has.
 
     Raises:
-        LabelConfigError: The project has no Choices over text.
+        LabelConfigError: The project has nothing that classifies a text.
         LabelStudioError: Label Studio refused something; the message has the fix.
         ConnectError: No push worker runs.
     """
@@ -72,6 +72,8 @@ def connect(wiring: Wiring, project_id: int, say: Callable[[str], None], rule: s
     )
     for line in coverage(wiring, project_id, tag):
         say(line)
+    for line in left_alone(remote["label_config"]):
+        say(f"Left alone: {line}.")
     say(_decides(rule_before, rule))
     ensure_webhook(wiring, project_id, say)
     if empty:
