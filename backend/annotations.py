@@ -15,6 +15,7 @@ from typing import Any
 
 from backend.errors import BadRequest
 from backend.label_config import Control, parse
+from backend.regions import labels_of
 from training.label_names import LabelNames
 
 _ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
@@ -167,10 +168,8 @@ def _said(annotation: Row, control: Control, names: LabelNames) -> tuple[str, ..
     found: dict[str, None] = {}
     for region in _rows(annotation, "result"):
         name = str(region.get("from_name"))
-        if control.name in (name, names.control(name)) and region.get("type") == "choices":
-            value = region.get("value")
-            labels = value.get("choices") if isinstance(value, Mapping) else None
-            found.update(dict.fromkeys(map(str, labels if isinstance(labels, list) else ())))
+        if control.name in (name, names.control(name)):
+            found.update(dict.fromkeys(labels_of(region)))
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ from backend.errors import BackendError, LabelStudioError
 from backend.jobs.push import TITLE
 from backend.jobs.refit import refit_key
 from backend.label_changes import serve_labels
-from backend.label_config import guideline_of
+from backend.label_config import guideline_of, left_alone
 from backend.label_studio import UNCERTAINTY
 from backend.projects import Project
 from backend.settings import Settings
@@ -64,7 +64,7 @@ def connect(
     `active_learning` Label Studio serves the most useful tasks first; without, as it did.
 
     Raises:
-        LabelConfigError: The project has no Choices over text.
+        LabelConfigError: The project has nothing that classifies a text.
         LabelStudioError: Label Studio refused something; the message has the fix.
         ConnectError: No push worker runs.
     """
@@ -87,6 +87,8 @@ def connect(
     )
     for line in coverage(wiring, project_id, tag):
         say(line)
+    for line in left_alone(remote["label_config"]):
+        say(f"Left alone: {line}.")
     say(_decides(rule_before, rule))
     ensure_webhook(wiring, project_id, say)
     if project.active_learning:

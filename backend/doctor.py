@@ -16,8 +16,9 @@ import redis
 
 from backend import embedded_redis
 from backend.connect import EVENTS, coverage, same_url, webhook_headers
-from backend.errors import BackendError, LabelStudioError, Unauthorized
+from backend.errors import BackendError, LabelConfigError, LabelStudioError, Unauthorized
 from backend.label_changes import serve_labels
+from backend.label_config import left_alone
 from backend.label_studio import UNCERTAINTY
 from backend.wiring import Wiring
 from specialists import weights
@@ -209,6 +210,9 @@ def _label_studio(wiring: Wiring) -> Iterator[Finding]:
 def _guarded(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     try:
         yield from _project(wiring, project_id)
+    except LabelConfigError as error:
+        told = f"Project {project_id}: {error.title}: {error.description}"
+        yield Finding("fail", told, error.next_step)
     except (BackendError, redis.RedisError) as error:
         yield Finding(
             "fail",
@@ -224,6 +228,9 @@ def _project(wiring: Wiring, project_id: int) -> Iterator[Finding]:
     for line in coverage(wiring, project_id, tag):
         if "committee of" not in line:
             yield Finding("warn", f"{name}: {line}", "set SPECIALISTS to models with these labels")
+    for line in left_alone(remote["label_config"]):
+        fix = "nothing, if it is meant so; else change the labeling interface"
+        yield Finding("warn", f"{name}: left alone: {line}", fix)
     backends = wiring.label_studio.backends(project_id)
     ours = [b for b in backends if same_url(b["url"], wiring.settings.own_url)]
     if not ours:

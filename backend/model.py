@@ -20,6 +20,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from backend import agreement, project_settings
 from backend.annotations import Hook, HumanAnswer, read_hook
+from backend.config_xml import FIX
 from backend.errors import BadRequest
 from backend.jobs.backlog import QUIET_S, people_key
 from backend.label_changes import adopt, serve_labels
@@ -124,7 +125,7 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
             raise BadRequest(
                 "No label config",
                 "schema is empty; expected the project's XML.",
-                "Give the project a labeling interface with Choices over Text.",
+                FIX,
             )
         try:
             # Label Studio asks before every prediction: most of the time there is nothing to write.

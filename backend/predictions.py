@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.label_config import Control
+from backend.regions import labels_of, type_of, value_of
 from specialists.types import Decision, MemberVote, Verdict
 
 VERDICT_SCORE = 1.0
@@ -92,8 +93,8 @@ def region(
         "id": _region_id(control.name, control.to_name, *labels),
         "from_name": control.name,
         "to_name": control.to_name,
-        "type": "choices",
-        "value": {"choices": list(labels)},
+        "type": type_of(control.kind),
+        "value": value_of(control.kind, control.name, labels),
         "score": score,
         "meta": dict(meta),
     }
@@ -149,12 +150,12 @@ def decision_of(result: Sequence[Mapping[str, Any]], control: Control) -> Decisi
     It survives a verdict; pooled probabilities are not stored and stay empty.
     """
     for one in result:
-        if one.get("from_name") == control.name and one.get("type") == "choices":
+        if one.get("from_name") == control.name and (shown := _known(one, control)):
             meta = one.get("meta") or {}
             # Beside a verdict the committee's own answer lies apart.
             own = meta.get("committee") or {
                 **meta,
-                "labels": one["value"]["choices"],
+                "labels": shown,
                 "chance": one.get("score"),
             }
             return Decision(
@@ -169,12 +170,32 @@ def decision_of(result: Sequence[Mapping[str, Any]], control: Control) -> Decisi
     return Decision((), 0.0, False, "the committee abstains")
 
 
+def fits(result: Sequence[Mapping[str, Any]], control: Control) -> bool:
+    """Whether what a prediction says of a control is written as the label config wants it now.
+
+    Labels may be the same while the kind of the control, or what it is about, is another.
+    """
+    return all(
+        bool(said := _known(one, control))
+        and (one.get("to_name"), one.get("type")) == (control.to_name, type_of(control.kind))
+        and one.get("value") == value_of(control.kind, control.name, said)
+        for one in result
+        if one.get("from_name") == control.name
+    )
+
+
+def _known(one: Mapping[str, Any], control: Control) -> tuple[str, ...]:
+    """The labels that a region shows; none when one is no label of the control."""
+    said = labels_of(one)
+    return said if set(said) <= set(control.labels.names) else ()
+
+
 def shows(result: Sequence[Mapping[str, Any]], control: str, labels: Sequence[str]) -> bool:
     """Whether a prediction shows these labels as the LLM's verdict."""
     for one in result:
-        if one.get("from_name") == control and one.get("type") == "choices":
+        if one.get("from_name") == control and (shown := labels_of(one)):
             meta = one.get("meta") or {}
-            return meta.get("source") == "llm" and one["value"]["choices"] == list(labels)
+            return meta.get("source") == "llm" and shown == tuple(labels)
     return False
 
 

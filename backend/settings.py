@@ -111,7 +111,9 @@ class Settings:
     llm_concurrency: int = _setting(16, "LLM calls in flight at once (1..256).")
     llm_timeout_s: float = _setting(60.0, "Seconds until one LLM call is given up (1..600).")
     llm_pack: int = _setting(
-        6, "Questions in one LLM call at most (1..32); long or suspicious texts go alone."
+        6,
+        "Questions in one LLM call at most (1..32), those of several controls among them; a long "
+        "text goes with no other, of a suspicious one each question is asked alone.",
     )
     llm_examples: int = _setting(
         4, "People's answers shown with a question (0..16): near ones, never audits or held-out."

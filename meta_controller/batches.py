@@ -27,8 +27,8 @@ from meta_controller.batch_store import RUN, Batch, BatchStore, Sent
 from meta_controller.errors import Fatal, LanguageModelError, Retryable
 from meta_controller.injection import suspicion
 from meta_controller.language_model import Completion, LanguageModel, Prompt, Question
-from meta_controller.ledger import Call, Ledger, Purpose, Transaction
-from meta_controller.packing import PACK_CHARS, arranged, fits_others, prefix_of
+from meta_controller.ledger import Call, Ledger, Transaction, about
+from meta_controller.packing import arranged, fits_others, goes_along, prefix_of, together
 from meta_controller.prices import Price
 from meta_controller.wire import to_replies, to_reply
 from specialists.types import LabelSet
@@ -177,9 +177,9 @@ class Batches:
         notes = {id(question): one for question, one in new}
         for questions in packed([question for question, _ in new], self.pack):
             prompt = prompt_for(questions)
-            task_ids = tuple(i for question in questions for i in question.task_ids)
-            purpose = Purpose("review", questions[0].control, task_ids)
-            call = self.ledger.plan(purpose, self.model, price, prompt.most_tokens, RUN + key)
+            call = self.ledger.plan(
+                about(questions), self.model, price, prompt.most_tokens, RUN + key
+            )
             calls.append(call)
             prompts[call.id] = prompt
             sent[call.id] = [notes[id(question)] for question in questions]
@@ -270,19 +270,13 @@ def packed(questions: Sequence[Question], most: int) -> list[list[Question]]:
     """Share questions out to prompts of up to `most`, as direct calls are, first ones first."""
     packs: list[list[Question]] = []
     open_packs: dict[Any, list[Question]] = {}
-    for question in questions:
-        prefix, fits = prefix_of(question), most > 1 and fits_others(question)
+    for group in together(questions, most):
+        prefix = prefix_of(group)
         pack = open_packs.get(prefix)
-        if pack and fits and _has_room(pack, question, most):
-            pack.append(question)
+        if pack and goes_along(pack, group, most):
+            pack += group
             continue
-        packs.append([question])
-        if fits:
+        packs.append(list(group))
+        if all(map(fits_others, group)):
             open_packs[prefix] = packs[-1]
     return [arranged(pack) for pack in packs]
-
-
-def _has_room(pack: Sequence[Question], question: Question, most: int) -> bool:
-    texts = [one.text for one in pack]
-    room = sum(map(len, texts)) + len(question.text) <= PACK_CHARS
-    return len(pack) < most and room and question.text not in texts

@@ -20,7 +20,7 @@ from redis.client import Pipeline
 
 from meta_controller.budget import NO_CAPS, RESERVE, Budget, Caps
 from meta_controller.errors import BudgetExceeded
-from meta_controller.language_model import NO_TOKENS, LanguageModel, Tokens
+from meta_controller.language_model import NO_TOKENS, LanguageModel, Question, Tokens
 from meta_controller.prices import NANO, Price
 from meta_controller.prompt import PROMPT_VERSION
 
@@ -69,6 +69,13 @@ class Purpose:
     work: str
     control: str = ""
     task_ids: tuple[int, ...] = ()
+
+
+def about(questions: Sequence[Question]) -> Purpose:
+    """The purpose of a call that asks questions; those of several controls name each once."""
+    controls = ", ".join(dict.fromkeys(one.control for one in questions))
+    tasks = dict.fromkeys(task for one in questions for task in one.task_ids)
+    return Purpose("review", controls, tuple(tasks))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from meta_controller.errors import (
 )
 from meta_controller.injection import Suspicion, suspicion
 from meta_controller.language_model import LanguageModel, Question, Reply, Tokens
-from meta_controller.ledger import Call, Ledger, Purpose, Transaction
+from meta_controller.ledger import Call, Ledger, Transaction, about
 from meta_controller.packing import arranged
 from meta_controller.prices import Price, price_of
 from meta_controller.waiting import Job, Waiting
@@ -190,8 +190,7 @@ class _Run:
 
     def _reserve(self, jobs: Sequence[Job], most: Tokens) -> Call:
         reviewer = self.reviewer
-        task_ids = tuple(i for job in jobs for q in job.questions for i in q.task_ids)
-        purpose = Purpose("review", jobs[0].question.control, task_ids)
+        purpose = about([question for job in jobs for question in job.questions])
         return reviewer.ledger.reserve(
             purpose, reviewer.model, reviewer.price, most, self.name, self.transaction
         )

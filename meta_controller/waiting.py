@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from meta_controller.language_model import Question
-from meta_controller.packing import PACK_CHARS, fits_others, prefix_of
+from meta_controller.packing import goes_along, together
 
 
 @dataclass(eq=False)
@@ -36,25 +36,18 @@ class Waiting(deque[Job]):
 
         Not those that are answered already (`is_known`).
         """
-        if most < 2 or job.alone or not fits_others(job.question):
+        if most < 2 or job.alone:
             return []
-        company, chars = [job], len(job.question.text)
-        for other in self:
-            if len(company) == most:
+        ready = [one for one in self if not one.alone and one.not_before_s <= now_s]
+        jobs = {id(one.question): one for one in (job, *ready)}
+        own, *others = together((one.question for one in jobs.values()), most)
+        pack = [one for one in own if one is job.question or not is_known(jobs[id(one)])]
+        for group in others:
+            if len(pack) == most:
                 break
-            more = len(other.question.text)
-            if chars + more > PACK_CHARS or other.not_before_s > now_s or other.alone:
-                continue
-            if _goes_with(company, other.question) and not is_known(other):
-                company.append(other)
-                chars += more
-        for other in company[1:]:
-            self.remove(other)
-        return company[1:]
-
-
-def _goes_with(company: Sequence[Job], question: Question) -> bool:
-    """Whether a question fits into a prompt: the same prefix, and no text twice."""
-    same = prefix_of(question) == prefix_of(company[0].question)
-    known = {job.question.text for job in company}
-    return same and question.text not in known and fits_others(question)
+            if goes_along(pack, group, most) and not any(is_known(jobs[id(one)]) for one in group):
+                pack += group
+        company = [jobs[id(one)] for one in pack if one is not job.question]
+        for one in company:
+            self.remove(one)
+        return company

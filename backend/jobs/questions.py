@@ -9,7 +9,7 @@ that people have answered, but for probes and checks.
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
@@ -59,8 +59,7 @@ class Questions:
             return
         proofs = self._proofs(samples, Pace(budget_calls).proofs(spent))
         proving = {one.member for one in proofs}
-        others = [one for one in samples if one.member not in proving]
-        others.sort(key=lambda one: -one.gain)
+        others = _by_task([one for one in samples if one.member not in proving])
         asked = on_their_way(self._wiring.redis, self._project.id)
         wanted = [*self._probes(budget_calls), *proofs, *checks, *others]
         self._left = deque(one for one in wanted if one.member not in asked)
@@ -70,13 +69,26 @@ class Questions:
         """How many there are."""
         return len(self._left)
 
-    def take(self, count: int) -> list[HardSample]:
-        """The next samples, with their texts; empty when there are no more."""
+    def take(self, count: int, most: int = 0) -> list[HardSample]:
+        """The next samples, with their texts; empty when there are no more.
+
+        As many as `count`, or up to `most` where one task alone has more.
+        """
         batch: list[HardSample] = []
         while self._left and not batch:
-            some = [self._left.popleft() for _ in range(min(count, len(self._left)))]
-            batch = self._with_texts(some)
+            whole = self._whole_tasks(count, max(count, most))
+            batch = self._with_texts([self._left.popleft() for _ in range(whole)])
         return batch
+
+    def _whole_tasks(self, count: int, most: int) -> int:
+        """How many of the next samples to take so that one call can ask all about a task."""
+        left = self._left
+        ends = [
+            number
+            for number in range(1, min(most, len(left)) + 1)
+            if number == len(left) or left[number].task_id != left[number - 1].task_id
+        ]
+        return max([end for end in ends if end <= count] or ends[:1] or [most])
 
     def learns(self, control: str) -> bool:
         """Whether the value of a call is known for this control; else every hard one is asked."""
@@ -237,6 +249,14 @@ class Questions:
         control: Control = self._controls[sample.control]
         text = text_of(control, task["data"])
         return replace(sample, text=text) if text else None
+
+
+def _by_task(samples: Sequence[HardSample]) -> list[HardSample]:
+    """The best first, and with it what else is hard about its task: one call asks all of that."""
+    best: defaultdict[int, float] = defaultdict(float)
+    for one in samples:
+        best[one.task_id] = max(best[one.task_id], one.gain)
+    return sorted(samples, key=lambda one: (-best[one.task_id], one.task_id, -one.gain))
 
 
 def _member(task_id: int, control: str) -> str:

@@ -25,7 +25,7 @@ from backend.label_config import guideline_of, parse
 from backend.label_studio import UNCERTAINTY
 from backend.lease import Lease
 from backend.model import record_answers
-from backend.predictions import shows
+from backend.predictions import fits, shows
 from backend.projects import Project
 from backend.wiring import Wiring
 from specialists.types import Verdict
@@ -99,9 +99,8 @@ def _predictions(
     lease: Lease,
 ) -> int:
     """One prediction of the served tag a task, showing its verdict; rows of lost tags go."""
-    tag = _chosen(
-        wiring, project, wiring.committees.ensure(project.id, parse(project.label_config))
-    )
+    controls = parse(project.label_config)
+    tag = _chosen(wiring, project, wiring.committees.ensure(project.id, controls))
     keep = set(wiring.promotions(project.id).kept(wiring.settings.keep_tags))
     candidate = wiring.projects.desk(project.id).candidate()
     if candidate:
@@ -115,7 +114,7 @@ def _predictions(
         wiring.label_studio.delete_tag(project.id, old)
     wiring.evidence.prune(project.id, keep)
     wiring.projects.desk(project.id).prune_places(keep)
-    wiring.rules.prune(project.id, [control.name for control in parse(project.label_config)], keep)
+    wiring.rules.prune(project.id, [control.name for control in controls], keep)
     verdicts = [v for v in wiring.pool(project.id).verdicts() if v.source == "llm"]
     kept = _kept(rows, verdicts)
     extra = [
@@ -133,15 +132,19 @@ def _predictions(
         has_rows = any(version == tag for _, version in rows)
         if has_rows and not project.empty and remote.get("model_version") != tag:
             show_tag(wiring, project, tag)
-    open_tasks = {int(task["id"]) for task in tasks if not task.get("total_annotations")}
-    wanted = {
-        verdict.task_id
-        for verdict in verdicts
-        if verdict.task_id in open_tasks
-        and not is_audit(project.id, verdict.task_id, wiring.settings.audit_share)
-        and not _shown(kept.get((verdict.task_id, tag)), verdict)
+    missed = {v.task_id for v in verdicts if not _shown(kept.get((v.task_id, tag)), v)}
+    misshapen = {
+        task
+        for (task, version), row in kept.items()
+        if version == tag and not all(fits(row["result"], control) for control in controls)
     }
-    wiring.projects.desk(project.id).want_patches(wanted)
+    share = wiring.settings.audit_share
+    open_tasks = {
+        int(task["id"])
+        for task in tasks
+        if not task.get("total_annotations") and not is_audit(project.id, int(task["id"]), share)
+    }
+    wiring.projects.desk(project.id).want_patches((missed | misshapen) & open_tasks)
     return len(extra)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,12 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
     size, rule = pool.size(), wiring.rules.chosen(project.id)
     changed = wiring.redis.hget(key, "rule") not in (None, rule)
     learned, scaled = _learn(wiring, project, tag), _scale(wiring, project, tag)
+    states = [*((one.stored, one.state) for one in learned), *scaled]
 
     def save(pipe: Any) -> None:
-        for one in learned:
-            wiring.rules.save(project.id, one.stored.control.name, tag, one.state, pipe)
-            pool.revise(one.revised(), pipe)
-        for stored, state in scaled:
+        for stored, state in states:
             wiring.rules.save(project.id, stored.control.name, tag, state, pipe)
+        pool.revise(chain.from_iterable(one.revised() for one in learned), pipe)
 
     lease.transaction(save)
     revised = pool.verdicts()
@@ -114,15 +114,14 @@ def refit_project(wiring: Wiring, project: Project, lease: Lease) -> bool:
     if project.active_learning:
         arrange(wiring, project, tag, revised, needed(size), lease)
     if changed:
-        done = {one.stored.control.name for one in learned}
-        done |= {stored.control.name for stored, _ in scaled}
+        done = {stored.control.name for stored, _ in states}
         for control in parse(project.label_config):
             if control.name not in done:
                 _start_anew(Stored(wiring, project.id, control, tag), lease)
     target = wiring.settings_of(project.id).target_error
     now: dict[Any, Any] = {tag: size, "target": str(target), "rule": rule}
     lease.transaction(lambda pipe: pipe.hset(key, mapping=now))
-    return bool(learned or scaled)
+    return bool(states)
 
 
 def _start_anew(stored: Stored, lease: Lease) -> None:

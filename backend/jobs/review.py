@@ -154,7 +154,7 @@ class _Review:
         left, asked = allowed.calls, 0
         while left > 0 and not self._paused:
             until_refit = refit.room(self.wiring, self.project.id) if self.learns else _BATCH
-            batch = self.questions.take(min(_BATCH, left, max(1, until_refit)))
+            batch = self.questions.take(min(_BATCH, left, max(1, until_refit)), min(_BATCH, left))
             if not batch:
                 break
             left -= self._ask(batch)

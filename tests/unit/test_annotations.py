@@ -114,7 +114,7 @@ def test_an_annotation_without_a_label_is_retracted(result: list[Any]) -> None:
     [
         ([choice("unheard of")], ("unheard of",)),
         ([choice("positive", "negative")], ("positive", "negative")),
-        ([choice(["positive"])], ("['positive']",)),
+        ([choice(["tone", "positive"])], ("tone > positive",)),
     ],
 )
 def test_what_the_label_config_does_not_allow_is_told_apart(

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import LabelConfigError
-from backend.label_config import MAX_CONFIG_BYTES, Control, guideline_of, parse, text_of
+from backend.label_config import (
+    MAX_CONFIG_BYTES,
+    Control,
+    guideline_of,
+    left_alone,
+    parse,
+    text_of,
+)
+from backend.task_text import TextSource
 from specialists.types import Label
 
 TEXT = '<Text name="text" value="$text"/>'
@@ -27,9 +35,9 @@ def only(xml: str) -> Control:
 
 def test_reads_a_single_choice_control() -> None:
     control = only(view(TEXT, CHOICES))
-    assert (control.name, control.to_name, control.field) == ("mood", "text", "text")
+    assert (control.name, control.to_name, control.text) == ("mood", "text", TextSource("$text"))
     assert control.labels.names == ("good", "bad")
-    assert not control.labels.multiple and not control.html and control.rationale is None
+    assert not control.labels.multiple and control.rationale is None
 
 
 @pytest.mark.parametrize(
@@ -58,8 +66,8 @@ def test_several_controls_keep_their_order_and_other_controls_are_ignored() -> N
         CHOICES.replace("mood", "first"),
     )
     second, first = parse(xml)
-    assert (second.name, second.field, second.html) == ("second", "html", True)
-    assert (first.name, first.field, first.html) == ("first", "text", False)
+    assert (second.name, second.text) == ("second", TextSource("$html", "html"))
+    assert (first.name, first.text) == ("first", TextSource("$text"))
 
 
 def test_choices_may_lie_deeper_and_names_may_be_in_any_case() -> None:
@@ -69,16 +77,8 @@ def test_choices_may_lie_deeper_and_names_may_be_in_any_case() -> None:
         '<Image name="img" value="$i"/></View>'
     )
     control = only(xml)
-    assert (control.to_name, control.field, control.labels.names) == ("t", "body", ("a", "b"))
-
-
-def test_of_nested_choices_the_outermost_are_labels() -> None:
-    xml = view(
-        TEXT,
-        '<Choices name="c" toName="text" allowNested="true"><Choice value="animal">'
-        '<Choice value="cat"/></Choice><Choice value="plant"/></Choices>',
-    )
-    assert only(xml).labels.names == ("animal", "plant")
+    assert (control.to_name, control.text.value) == ("t", "$body")
+    assert control.labels.names == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,39 @@ def test_finds_the_text_area_that_shows_the_rationale(area: str, expected: str |
 
 
 @pytest.mark.parametrize(
-    "tags",
+    ("tags", "why"),
     [
-        (CHOICES, '<Text name="text" value="no variable"/>'),
-        (CHOICES, '<Text name="text" value="$url" valueType="url"/>'),
-        (CHOICES, '<Image name="text" value="$image"/>'),
-        (TEXT, '<Choices name="mood" toName="text" value="$options"/>'),
-        (TEXT, CHOICES.replace("<Choices ", '<Choices perRegion="true" ')),
-        (TEXT, '<Labels name="ner" toName="text"><Label value="PER"/></Labels>'),
+        ((CHOICES, '<Text name="text" value="no variable"/>'), "Text 'text' shows no field"),
+        ((CHOICES, '<Text name="text" value="$url" valueType="url"/>'), "lies behind a URL; put"),
+        ((CHOICES, '<Text name="text" value="$t" encoding="base64"/>'), "is encoded"),
+        ((CHOICES, '<Text name="text" value="$t[{{idx}}]"/>'), "is repeated"),
+        ((CHOICES, '<Image name="text" value="$image"/>'), "Image 'text' is no text"),
+        ((CHOICES, '<Header value="$text"/>'), "its toName names no tag"),
+        ((TEXT, '<Choices name="mood" toName="text" value="$options"/>'), "are not in the label"),
+        ((TEXT, '<Taxonomy name="mood" toName="text" apiUrl="$url"/>'), "are not in the label"),
+        ((TEXT, CHOICES.replace("<Choices ", '<Choices perRegion="true" ')), "about parts of"),
+        ((TEXT, CHOICES.replace(' name="mood"', "")), "it has no name"),
     ],
 )
-def test_says_which_controls_it_found_when_none_classifies_text(tags: tuple[str, ...]) -> None:
-    with pytest.raises(LabelConfigError, match="(Choices 'mood'|Labels 'ner')"):
+def test_says_why_it_leaves_a_control_alone(tags: tuple[str, ...], why: str) -> None:
+    with pytest.raises(LabelConfigError, match=why) as refused:
         parse(view(*tags))
+    assert "a <Choices>, <Taxonomy> or <Rating> tag" in refused.value.next_step
+    (told,) = left_alone(view(*tags))
+    assert why in told
+
+
+def test_says_which_controls_it_found_when_none_classifies() -> None:
+    pairs = '<Pairwise name="which" toName="text,text"/>'
+    with pytest.raises(LabelConfigError, match="Pairwise 'which'; Labels 'ner'"):
+        parse(view(TEXT, pairs, '<Labels name="ner" toName="text"><Label value="PER"/></Labels>'))
+
+
+def test_what_is_left_alone_beside_a_usable_control_is_told() -> None:
+    per_region = CHOICES.replace('name="mood"', 'name="tone" perRegion="true"')
+    xml = view(TEXT, CHOICES, per_region)
+    assert only(xml).name == "mood"
+    assert left_alone(xml) == ("Choices 'tone': it is about parts of what is shown",)
 
 
 @pytest.mark.parametrize("xml", ["", "   ", "hello", "<View>", "<View/>", "\x00", "\ud800"])
@@ -154,11 +174,14 @@ HTML = only(view('<HyperText name="text" value="$text"/>', CHOICES))
         (" \n\t", None),
         (None, None),
         (True, None),
-        (["a", "b"], None),
+        (["a", "b"], "a\nb"),
+        ([["a"], {"b": 1}, None], None),
         ({"text": "a"}, None),
     ],
 )
-def test_takes_strings_and_numbers_and_nothing_else(value: object, expected: str | None) -> None:
+def test_takes_strings_numbers_and_lists_of_them_and_nothing_else(
+    value: object, expected: str | None
+) -> None:
     assert text_of(PLAIN, {"text": value}) == expected
 
 

@@ -20,11 +20,12 @@ from backend.predictions import (
     shows,
     unaided,
 )
+from backend.task_text import TextSource
 from specialists.types import Decision, Label, LabelSet, MemberVote, Verdict
 
 LABELS = LabelSet((Label("good"), Label("bad")))
-CONTROL = Control("mood", "text", LABELS, "text", html=False, rationale="why")
-SILENT = Control("mood", "text", LABELS, "text", html=False, rationale=None)
+CONTROL = Control("mood", "text", LABELS, TextSource("$text"), rationale="why")
+SILENT = Control("mood", "text", LABELS, TextSource("$text"), rationale=None)
 
 
 def decision(
@@ -157,7 +158,7 @@ def test_the_rationale_is_one_short_sentence(part: Part, sentence: str) -> None:
 
 
 def test_controls_that_share_a_rationale_field_share_one_entry() -> None:
-    other = Control("tone", "text", LABELS, "text", html=False, rationale="why")
+    other = Control("tone", "text", LABELS, TextSource("$text"), rationale="why")
     built = prediction(
         "tag", [Part(CONTROL, decision("good")), Part(other, decision("bad"), verdict())]
     )
