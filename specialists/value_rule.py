@@ -26,6 +26,7 @@ from specialists.chances import (
     surest_of_each,
 )
 from specialists.evidence import Evidence
+from specialists.registry import SIMILARITY
 from specialists.rule_state import RuleState
 from specialists.types import Decision, LabelSet, MemberVote
 
@@ -142,7 +143,8 @@ class ValueRule:
     def _decide(self, found: Decision) -> Decision:
         """Trust an answer, call it hard, or abstain."""
         state, chance = self.state, found.confidence
-        if not found.votes and not state.verdicts:
+        taught = any(vote.member != SIMILARITY for vote in found.votes)
+        if not taught and not state.verdicts:
             nothing = "no member knows these labels yet"
             return replace(found, labels=(), confidence=0.0, hard=True, reason=nothing)
         reason = f"{chance:.2f} sure of {found.labels[0]}"
