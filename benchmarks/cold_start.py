@@ -60,9 +60,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Stage:
-    """How the test split is decided; `accepted` is how often right those are, None for none."""
+    """How the test split is decided after so many verdicts.
+
+    `asked` are fewer where no other call was worth its price. `accepted` is how often what is not
+    hard is right, `claimed` how sure it is on average; None where all is hard.
+    """
 
     verdicts: int
+    asked: float
     hard_share: float
     accuracy: float
     accepted: float | None
@@ -95,6 +100,9 @@ def read(file: Path, cache: Path) -> Data:
     rows = [row for row in read_rows(file) if row.get("text", "").strip()]
     if not rows or not {"label", "split"} <= rows[0].keys():
         raise ReplayError(f"--data {file}: it needs the columns text, label and split.")
+    missing = {"train", "test"} - {row["split"] for row in rows}
+    if missing:
+        raise ReplayError(f"--data {file}: no row has split {' or '.join(sorted(missing))}.")
     labels = LabelSet(tuple(Label(name) for name in label_names(rows)))
     refs = first_members(labels, {})
     committee = Committee.load(refs, labels, {})
@@ -104,8 +112,6 @@ def read(file: Path, cache: Path) -> Data:
 
 def _part(rows: Sequence[Row], split: str, committee: Committee, cache: Path) -> Part:
     inside = [row for row in rows if row["split"] == split]
-    if not inside:
-        raise ReplayError(f"No row has split {split!r}; train and test are needed.")
     texts, names = [row["text"] for row in inside], committee.labels.names
     about = json.dumps([committee.names, names, texts])
     file = cache / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.npz"
@@ -125,15 +131,13 @@ def measure(data: Data, seeds: int) -> dict[str, object]:
     plain = [regression(data, most, seed) for seed in range(seeds)]
     ours = [run[-1].accuracy for run in runs]
     print(f"{data.name}: {len(data.labels.names)} labels, {len(data.train.gold)} texts")
-    print("verdicts   hard  all right  accepted right  claimed")
+    print("verdicts  asked   hard  all right  accepted right  claimed")
     mean = [_mean(each) for each in zip(*runs, strict=True)]
     for one in mean:
-        accepted = (
-            "      -        -"
-            if one.accepted is None
-            else f"{one.accepted:7.3f}  {one.claimed:7.3f}"
+        print(
+            f"{one.verdicts:8d} {one.asked:6.0f}  {one.hard_share:5.3f}  {one.accuracy:9.3f}"
+            f"  {_told(one.accepted):>14s}  {_told(one.claimed):>7s}"
         )
-        print(f"{one.verdicts:8d}  {one.hard_share:5.3f}  {one.accuracy:9.3f}  {accepted:>14s}")
     print(f"right at {most}, by seed: {_listed(ours)}")
     print(f"a logistic regression on {most} random texts: {_listed(plain)}")
     return {
@@ -156,11 +160,11 @@ def stages(data: Data, seed: int) -> list[Stage]:
     for verdicts in STAGES:
         project.ask(verdicts - project.spent)
         project.refit()
-        found.append(decided(data, project))
+        found.append(decided(data, project, verdicts))
     return found
 
 
-def decided(data: Data, project: Project) -> Stage:
+def decided(data: Data, project: Project, verdicts: int) -> Stage:
     """How the rule decides the test split."""
     evidence, gold = data.test.evidence, data.test.gold
     decisions = project.rule.decide(evidence, data.members, data.labels)
@@ -168,6 +172,7 @@ def decided(data: Data, project: Project) -> Stage:
     chances = project.rule.probabilities(evidence)
     right = chances.argmax(axis=1) == gold
     return Stage(
+        verdicts,
         project.spent,
         float(hard.mean()),
         float(right.mean()),
@@ -196,11 +201,16 @@ def _mean(stages: Sequence[Stage]) -> Stage:
 
     return Stage(
         stages[0].verdicts,
+        float(np.mean([one.asked for one in stages])),
         float(np.mean([one.hard_share for one in stages])),
         float(np.mean([one.accuracy for one in stages])),
         mean([one.accepted for one in stages]),
         mean([one.claimed for one in stages]),
     )
+
+
+def _told(share: float | None) -> str:
+    return "-" if share is None else f"{share:.3f}"
 
 
 def _listed(values: Sequence[float]) -> str:
