@@ -28,7 +28,7 @@ from backend.settings import Settings
 from specialists import registry
 from specialists.rule_state import RuleState
 from specialists.runtime import AUTO, candidates
-from specialists.types import Decision, LabelSet, SpecialistRef
+from specialists.types import Decision, SpecialistRef
 from training.card import Card
 from training.errors import CheckpointDamaged
 from training.label_change import Change, alike, compare, migrate
@@ -88,24 +88,22 @@ class Committees:
         """
         promotions = self._promotions(project_id)
         tag = promotions.served()
-        wanted = {control.name: control.labels for control in controls}
         served = self._manifest(tag) if tag else None
         if served is None or tag is None:
-            return self._serve_first(project_id, wanted, tag)
-        now = self.under(served, wanted)
+            return self._serve_first(project_id, controls, tag)
+        now = self.under(served, controls)
         if now is served:
             return tag
+        wanted = {control.name: control.labels for control in controls}
         changes = compare({name: c.labels for name, c in served.controls.items()}, wanted)
         return self.change(project_id, replace(now, parent=tag), changes)
 
-    def under(
-        self, manifest: CommitteeManifest, wanted: Mapping[str, LabelSet]
-    ) -> CommitteeManifest:
-        """A manifest's committees under the labels that are wanted; itself when it has them."""
-        controls = migrate(manifest.controls, wanted, self._first)
-        return (
-            manifest if alike(controls, manifest.controls) else replace(manifest, controls=controls)
-        )
+    def under(self, manifest: CommitteeManifest, controls: Sequence[Control]) -> CommitteeManifest:
+        """A manifest's committees under the labels of some controls; itself when it has them."""
+        by_name = {control.name: control for control in controls}
+        wanted = {name: control.labels for name, control in by_name.items()}
+        now = migrate(manifest.controls, wanted, lambda name: self._first(by_name[name]))
+        return manifest if alike(now, manifest.controls) else replace(manifest, controls=now)
 
     def change(
         self, project_id: int, manifest: CommitteeManifest, changes: Mapping[str, Change]
@@ -156,9 +154,9 @@ class Committees:
         return found
 
     def _serve_first(
-        self, project_id: int, wanted: Mapping[str, LabelSet], damaged: str | None
+        self, project_id: int, controls: Sequence[Control], damaged: str | None
     ) -> str:
-        manifest = self._first_manifest(project_id, wanted, damaged)
+        manifest = self._first_manifest(project_id, controls, damaged)
         new, reason = self._store.save_committee(manifest), "first committee of this project"
         card = Card(new, damaged, manifest.stage, "initial", reason, at=time.time())
         self._promotions(project_id).promote(new, card, self._redis)
@@ -167,22 +165,21 @@ class Committees:
 
     def first_tag(self, project_id: int, controls: tuple[Control, ...]) -> str:
         """The tag of a project's first committee; needs no Redis."""
-        wanted = {control.name: control.labels for control in controls}
-        return self._store.save_committee(self._first_manifest(project_id, wanted, None))
+        return self._store.save_committee(self._first_manifest(project_id, controls, None))
 
     def _first_manifest(
-        self, project_id: int, wanted: Mapping[str, LabelSet], parent: str | None
+        self, project_id: int, controls: Sequence[Control], parent: str | None
     ) -> CommitteeManifest:
-        controls = {name: self._first(labels) for name, labels in wanted.items()}
-        return CommitteeManifest(project_id, 0, parent, controls)
+        committees = {control.name: self._first(control) for control in controls}
+        return CommitteeManifest(project_id, 0, parent, committees)
 
-    def _first(self, labels: LabelSet) -> ControlCommittee:
-        sources = self._settings.specialists
+    def _first(self, control: Control) -> ControlCommittee:
+        labels, sources = control.labels, self._settings.specialists
         # Labels of the Hub's models are matched when they are loaded: no network here.
         members = (
             [registry.unmatched(source) for source in sources]
             if sources
-            else registry.default_members(labels)
+            else registry.first_members(labels, dict(control.descriptions))
         )
         return ControlCommittee(labels, tuple(members))
 

@@ -24,6 +24,7 @@ from specialists import registry
 from specialists.errors import SpecialistUnavailable
 from specialists.types import LabelSet, SpecialistRef
 from training.label_change import knows
+from training.model_store import ControlCommittee
 
 EVENTS = (
     "ANNOTATION_CREATED",
@@ -40,6 +41,7 @@ _QUEUE = (
     "Annotators get the tasks first whose answers teach most (uncertainty sampling); to end that, "
     "choose another order under Settings, Annotation."
 )
+_LISTED = 10  # labels in one sentence
 _RULES = {
     "value": "measured reliability, and the LLM where a call is worth it",
     "paper": "majority vote, and the LLM wherever not all agree",
@@ -123,12 +125,8 @@ def coverage(wiring: Wiring, project_id: int, tag: str) -> list[str]:
     lines = []
     for name, part in wiring.committees.manifest(tag).controls.items():
         members = ", ".join(ref.name for ref in part.members)
-        if not members:
-            lines.append(
-                f"Control {name}: no specialist knows {', '.join(part.labels.names)}; it abstains"
-                f"{_until(wiring, project_id, part.labels)}. SPECIALISTS names models for new "
-                "projects."
-            )
+        if all(registry.is_similarity(ref.source) for ref in part.members):
+            lines.append(_unknown(wiring, project_id, name, part))
             continue
         lines.append(f"Control {name}: committee of {members}.")
         known: set[str] = set()
@@ -143,9 +141,19 @@ def coverage(wiring: Wiring, project_id: int, tag: str) -> list[str]:
     return lines
 
 
-def _until(wiring: Wiring, project_id: int, labels: LabelSet) -> str:
-    learns = wiring.rules.name(project_id, labels) == "value"
-    return " until verdicts have taught it" if learns else ""
+def _unknown(wiring: Wiring, project_id: int, control: str, part: ControlCommittee) -> str:
+    """What becomes of a control of whose labels nobody was taught anything."""
+    names = part.labels.names
+    listed = ", ".join(names[:_LISTED])
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    learns = wiring.rules.name(project_id, part.labels) == "value"
+    does = f"it abstains{' until verdicts have taught it' if learns else ''}"
+    if part.members and learns:
+        does += ", and meanwhile only compares texts with what the labels are called"
+    elif part.members:
+        does = "texts are compared with what they are called, and all are hard"
+    told = f"Control {control}: no specialist knows {listed}{more}; {does}."
+    return f"{told} SPECIALISTS names models for new projects."
 
 
 def labels_of(ref: SpecialistRef, labels: LabelSet) -> set[str]:

@@ -5,6 +5,7 @@ Arrays in, arrays out; no labels' names, no state.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,24 @@ def unit(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     scaled: npt.NDArray[Any] = rows / np.maximum(lengths, 1e-9)
     return scaled
+
+
+def waves(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Random features (texts, 2 count) of unit rows, whose products are a Gaussian kernel's values.
+
+    With them a linear head sees neighbours. Rahimi and Recht, "Random Features for Large-Scale
+    Kernel Machines", NeurIPS 2007; the kernel's width is 1.
+    """
+    phases = rows @ _frequencies(rows.shape[1], count).astype(rows.dtype)
+    found = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
+    spread: npt.NDArray[Any] = found / rows.dtype.type(np.sqrt(count))
+    return spread
+
+
+@lru_cache(maxsize=2)
+def _frequencies(width: int, count: int) -> npt.NDArray[np.float32]:
+    """Shape (width, count), the same in every process: this generator's stream is frozen."""
+    return np.random.RandomState(0).standard_normal((width, count)).astype(np.float32)
 
 
 def log_softmax(scores: Array, axis: int = -1) -> Array:

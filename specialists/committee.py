@@ -7,7 +7,7 @@ member that cannot be loaded is left out, one that fails is not heard; `problems
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from specialists.errors import SpecialistUnavailable
 from specialists.evidence import Evidence
 from specialists.languages import foreign
 from specialists.models import Models
+from specialists.similarity import Similarity
 from specialists.transformer import Encoding, Model, Specialist
 from specialists.types import Decision, LabelSet, SpecialistRef
 from specialists.windows import MOST_TOKENS, Windows
@@ -53,7 +54,7 @@ class Committee:
         problems: Sequence[str] = (),
         observer: Specialist | None = None,
     ) -> None:
-        """Join members; `observer` gives the frozen view and does not vote."""
+        """Join members; `observer` gives the frozen view, if no member does, and does not vote."""
         self.labels = labels
         self.names = tuple(name for name, _ in members)
         self.problems = list(problems)
@@ -96,7 +97,7 @@ class Committee:
                 _log.warning("%s: left out of the committee: %s", ref.name, error)
                 problems.append(str(error))
         observer = None
-        if not labels.multiple:
+        if not labels.multiple and not _has_similarity(one for _, one in members):
             try:
                 observer = models.embedder(labels)
             except SpecialistUnavailable as error:
@@ -107,7 +108,7 @@ class Committee:
     @property
     def sees(self) -> bool:
         """Whether its evidence has the frozen view."""
-        return self._observer is not None
+        return self._observer is not None or _has_similarity(self._members)
 
     def new_problems(self) -> list[str]:
         """The problems that were not given here before."""
@@ -152,7 +153,7 @@ class Committee:
             for i, encoding in enumerate(self._encodings)
         }
         seen = [self._hear(one, collated[id(one.encoding)], len(batch)) for one in self._members]
-        frozen = None
+        frozen = next((one.frozen for one in seen if one.frozen is not None), None)
         if self._observer:
             frozen = self._observer.forward(collated[id(self._observer.encoding)]).frozen
         none = np.zeros((len(batch), 0, len(self.labels.labels)), dtype=np.float32)
@@ -196,6 +197,11 @@ class Committee:
 
 def _distinct(encodings: Sequence[Encoding]) -> list[Encoding]:
     return list({id(encoding): encoding for encoding in encodings}.values())
+
+
+def _has_similarity(members: Iterable[Specialist]) -> bool:
+    """Whether a member gives the frozen view, as it votes by it."""
+    return any(isinstance(one, Similarity) for one in members)
 
 
 def checkpoint_folder(ref: SpecialistRef, folders: Mapping[str, Path]) -> Path | None:

@@ -30,10 +30,11 @@ from specialists.loading import (
     projection,
     summary,
 )
-from specialists.registry import GENERATED_PREFIX
+from specialists.registry import GENERATED_PREFIX, is_similarity, similarity
 from specialists.runtime import Runtime, candidates
 from specialists.runtime_torch import TorchRuntime
 from specialists.sandbox import Sandbox
+from specialists.similarity import Similarity
 from specialists.transformer import Embedder, Specialist, Transformer
 from specialists.types import LabelSet, SpecialistRef
 
@@ -78,6 +79,8 @@ class Models:
         def opened() -> Specialist:
             if ref.source.startswith(GENERATED_PREFIX) and self._generated:
                 return self._from_code(self._generated, ref.source, labels)
+            if is_similarity(ref.source):
+                return self._similarity(ref, labels)
             parts = find_parts(ref.source, folder, self._converted)
             config = open_config(parts)
             project = projection(config, ref, labels)
@@ -195,6 +198,12 @@ class Models:
         with self._lock:
             sandbox = self._sandboxes.setdefault(source, opened)
         return GeneratedSpecialist(sandbox, source, labels, size_bytes)
+
+    def _similarity(self, ref: SpecialistRef, labels: LabelSet) -> Specialist:
+        parts = _base()
+        encoder = self._encoder(parts, open_config(parts))
+        phrases = ref.label_map or similarity(labels, {}).label_map
+        return Similarity(self._runtime(parts), encoder, labels, phrases)
 
     def _encoder(self, parts: Parts, config: Any) -> Encoder:
         key = encoder_key(parts.base, config)

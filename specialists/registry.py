@@ -14,6 +14,8 @@ from specialists.types import LabelSet, SpecialistRef
 
 EMBEDDED_PREFIX = "embedded:"
 GENERATED_PREFIX = "generated:"
+SIMILARITY = "similarity"
+"""The embedded member that compares texts with what labels are called: it was taught nothing."""
 
 # Family -> adapter -> its own labels in the order of its outputs.
 EMBEDDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -73,6 +75,36 @@ def default_members(wanted: LabelSet) -> list[SpecialistRef]:
     return max(committees, key=lambda refs: len({n for ref in refs for n in _covered(ref)}))
 
 
+def first_members(labels: LabelSet, descriptions: Mapping[str, str]) -> list[SpecialistRef]:
+    """Who votes at first: the embedded committee that fits, else, of single choice, similarity."""
+    fitting = default_members(labels)
+    return fitting or ([] if labels.multiple else [similarity(labels, descriptions)])
+
+
+def similarity(labels: LabelSet, descriptions: Mapping[str, str]) -> SpecialistRef:
+    """The member for labels that nobody knows; `descriptions` are by label, where there are any.
+
+    Its own labels are what the project's are called and said to mean. What is said of two labels
+    belongs to the first; a name always to its own.
+    """
+    phrases = {name: name for name in labels.names}
+    for label in labels.labels:
+        for phrase in (*label.synonyms, descriptions.get(label.name, "")):
+            if phrase:
+                phrases.setdefault(phrase, label.name)
+    return SpecialistRef(SIMILARITY, EMBEDDED_PREFIX + SIMILARITY, phrases)
+
+
+def is_similarity(source: str) -> bool:
+    """Whether a source is the member that was taught nothing."""
+    return source == EMBEDDED_PREFIX + SIMILARITY
+
+
+def is_trainable(source: str) -> bool:
+    """Whether a stage trains it: generated code stays as it was approved, similarity as it is."""
+    return not source.startswith(GENERATED_PREFIX) and not is_similarity(source)
+
+
 def pinned(source: str) -> tuple[str, str]:
     """A Hub id and its revision: `org/name@commit` is pinned, `org/name` follows "main"."""
     hub_id, _, revision = source.partition("@")
@@ -122,5 +154,5 @@ def short_name(source: str) -> str:
             if hub_id == pinned(source)[0]:
                 return name
     if source.startswith(EMBEDDED_PREFIX):
-        return source.removeprefix(EMBEDDED_PREFIX).partition("-")[2]
+        return source.removeprefix(EMBEDDED_PREFIX).split("-", 1)[-1]
     return PurePath(pinned(source)[0]).name

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from specialists.chances import Array, log_softmax, symmetric, unit
+from specialists.chances import Array, log_softmax, symmetric, unit, waves
 
 Trust = Literal["unproven", "both", "committee", "llm"]
 
@@ -25,15 +25,21 @@ FIRST_ACCURACY = 0.85
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A live classifier on one view: scores = unit(features - centre) @ weights + offset."""
+    """A live classifier on one view: scores = unit(features - centre) @ weights + offset.
 
-    centre: Array = field(repr=False)  # (width,)
+    With `waves` the unit rows are first spread into so many (chances.waves), and width is twice it.
+    """
+
+    centre: Array = field(repr=False)  # (width of the view,)
     weights: Array = field(repr=False)  # (width, labels)
     offset: Array = field(repr=False)  # (labels,)
+    waves: int = 0
 
     def log_probabilities(self, view: npt.NDArray[np.floating[Any]]) -> Array:
         """Shape (texts, labels)."""
         rows = unit(view - self.centre.astype(view.dtype))
+        if self.waves:
+            rows = waves(rows, self.waves)
         return log_softmax(SHARPNESS * (rows @ self.weights.astype(view.dtype) + self.offset))
 
 

@@ -27,6 +27,7 @@ from specialists.chances import (
 )
 from specialists.decision import noted
 from specialists.evidence import Evidence
+from specialists.registry import SIMILARITY
 from specialists.rule_state import RuleState
 from specialists.types import Decision, LabelSet, MemberVote
 
@@ -144,7 +145,8 @@ class ValueRule:
     def _decide(self, found: Decision) -> Decision:
         """Trust an answer, call it hard, or abstain."""
         state, chance = self.state, found.confidence
-        if not found.votes and not found.heads:
+        taught = found.heads or any(vote.member != SIMILARITY for vote in found.votes)
+        if not taught and not (found.votes and state.verdicts):
             nothing = "no member knows these labels yet"
             return replace(found, labels=(), confidence=0.0, hard=True, reason=nothing)
         reason = f"{chance:.2f} sure of {found.labels[0]}"

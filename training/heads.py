@@ -12,12 +12,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from specialists.chances import Array, log_softmax, unit
+from specialists.chances import Array, log_softmax, unit, waves
 from specialists.evidence import Floats
 from specialists.rule_state import SHARPNESS, Head
 
 PENALTIES = (1.0, 4.0)
 """Ridge penalties to choose from by leave-one-out loss; features have length 1."""
+WAVE_PENALTIES = (0.3, 1.0, 4.0)
+"""The same where features are spread into waves, which fit more closely."""
 
 _MOST_LEVERAGE = 0.999
 
@@ -35,15 +37,22 @@ class View:
     inputs: Floats
     values: Array
     vectors: Floats
+    waves: int = 0
 
     @classmethod
-    def of(cls, features: Floats, weights: Array, centre: Array) -> View:
-        """Prepare features (texts, width), each text with a weight (texts,)."""
+    def of(cls, features: Floats, weights: Array, centre: Array, count: int = 0) -> View:
+        """Prepare features (texts, width), each text with a weight (texts,).
+
+        `count` is of the waves that they are spread into, 0 for none.
+        """
         roots = np.sqrt(weights)[:, None]
-        inputs: Floats = unit(features - centre.astype(np.float32)) * roots.astype(np.float32)
+        rows = unit(features - centre.astype(np.float32))
+        inputs: Floats = (waves(rows, count) if count else rows) * roots.astype(np.float32)
         wide = len(inputs) <= inputs.shape[1]
         values, vectors = np.linalg.eigh(inputs @ inputs.T if wide else inputs.T @ inputs)
-        return cls(centre, roots, inputs, np.maximum(values.astype(np.float64), 0.0), vectors)
+        return cls(
+            centre, roots, inputs, np.maximum(values.astype(np.float64), 0.0), vectors, count
+        )
 
     def fit(self, targets: Array) -> tuple[Head, Array]:
         """Fit a head to soft targets (texts, labels).
@@ -57,12 +66,12 @@ class View:
         inner = outputs if self._wide else self.inputs.T @ outputs
         rotated = self.vectors.T @ inner
         fits = []
-        for penalty in PENALTIES:
+        for penalty in WAVE_PENALTIES if self.waves else PENALTIES:
             coefficients, left_out = self._solve(outputs, rotated, penalty)
             log_p = log_softmax(SHARPNESS * (left_out / self.roots + offset))
             fits.append((-float((weights * targets * log_p).sum()), coefficients, log_p))
         _, coefficients, log_p = min(fits, key=lambda fit: fit[0])
-        return Head(self.centre, coefficients.astype(np.float64), offset), log_p
+        return Head(self.centre, coefficients.astype(np.float64), offset, self.waves), log_p
 
     @property
     def _wide(self) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from specialists.errors import SpecialistUnavailable
 from specialists.label_map import letters, match
-from specialists.registry import EMBEDDED_PREFIX, embedded_labels
+from specialists.registry import EMBEDDED_PREFIX, embedded_labels, is_similarity
 from specialists.rule_state import Head, RuleState
 from specialists.types import Label, LabelSet, SpecialistRef
 from training.model_store import ControlCommittee
@@ -92,20 +92,21 @@ def _same(old: Label, new: Label) -> bool:
 def migrate(
     served: Mapping[str, ControlCommittee],
     now: Mapping[str, LabelSet],
-    first: Callable[[LabelSet], ControlCommittee],
+    first: Callable[[str], ControlCommittee],
 ) -> dict[str, ControlCommittee]:
     """The served committees under the labels that there are now; members keep what they learned.
 
     A renamed label is renamed in their maps; what maps to a removed one stays there, is left out
-    of the vote and back when the label is. `first` makes the committee of a control that has no
-    member left that knows one of its labels.
+    of the vote and back when the label is. `first` makes the committee of a control, by its name,
+    that has no member left that was taught one of its labels.
     """
     found = {}
     for name, change in compare({n: c.labels for n, c in served.items()}, now).items():
         labels, before = now[name], served.get(change.before)
         members = [_member(ref, labels, change) for ref in before.members] if before else []
         knowing = tuple(ref for ref in members if not ref.label_map or knows(ref, labels))
-        found[name] = ControlCommittee(labels, knowing) if knowing else first(labels)
+        taught = not all(is_similarity(ref.source) for ref in knowing)
+        found[name] = ControlCommittee(labels, knowing) if taught else first(name)
     return found
 
 

@@ -7,6 +7,7 @@ it too, and it keeps what it knows when a new committee is promoted. Arrays only
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ _SURE = 1.0  # standard errors of the mean gain that change an admission
 _DOUBT = 1.0  # variance, in nats squared, that a few texts have beside their own
 
 
+Fit = tuple[Head, Array, float]
+"""A head, its leave-one-out log-probabilities (texts, labels), and their loss."""
+
+
 class Lesson:
     """What the live member learns from: texts of two kinds with their answers.
 
@@ -36,8 +41,12 @@ class Lesson:
         own: tuple[Evidence, Answers],
         trained: tuple[Evidence, Answers],
         others: Sequence[Evidence] = (),
+        waves: int = 0,
     ) -> None:
-        """`others` are more texts of the project, for the centre; raises ValueError for no view."""
+        """`others` are more texts of the project, for the centre; raises ValueError for no view.
+
+        With `waves` a head on so many is tried beside the plain one.
+        """
         (evidence, answers), (known, said) = own, trained
         self._shape: tuple[int, int] = evidence.votes.shape[0], evidence.votes.shape[2]
         self._seen, rows = seen(evidence), np.flatnonzero(seen(known) & said.useful)
@@ -46,7 +55,8 @@ class Lesson:
         counts = [answers.counts[self._seen], self._trained.counts]
         self.size = sum(map(len, views))
         centre = _centre([evidence, known, *others])
-        self._view = View.of(np.concatenate(views), np.concatenate(counts), centre)
+        seen_by = np.concatenate(views), np.concatenate(counts), centre
+        self._views = [View.of(*seen_by, count) for count in sorted({0, waves})]
         self._opinion: Array = np.full((len(rows), self._shape[1]), 1.0 / self._shape[1])
 
     def learn(self, truth: Array, confusion: Array) -> tuple[Head, Array]:
@@ -57,24 +67,30 @@ class Lesson:
         """
         own = truth[self._seen]
         others = self._trained.truth(fuse(self._opinion, self._trained.llm, confusion))
-        head, log_p = self._sharpened(np.concatenate([own, others]))
+        target = np.concatenate([own, others])
+        head, log_p, _ = min((_sharpened(view, target) for view in self._views), key=_loss)
         self._opinion = np.exp(log_p[len(own) :])
         said = np.zeros(self._shape)
         said[self._seen] = log_p[: len(own)]
         return head, said
 
-    def _sharpened(self, truth: Array) -> tuple[Head, Array]:
-        """A head as sure as it is right, and its leave-one-out log-probabilities."""
-        head, log_p = self._view.fit(truth)
-        target = truth * self._view.roots**2
 
-        def loss(log_exponent: float) -> float:
-            return -float((target * log_softmax(np.exp(log_exponent) * log_p)).sum())
+def _sharpened(view: View, truth: Array) -> Fit:
+    """A head as sure as it is right, by what it says of texts left out."""
+    head, log_p = view.fit(truth)
+    target = truth * view.roots**2
 
-        found = minimize_scalar(loss, bounds=_LOG_EXPONENTS, method="bounded")
-        exponent = float(np.exp(found.x))
-        sharpened = Head(head.centre, exponent * head.weights, exponent * head.offset)
-        return sharpened, log_softmax(exponent * log_p)
+    def loss(log_exponent: float) -> float:
+        return -float((target * log_softmax(np.exp(log_exponent) * log_p)).sum())
+
+    found = minimize_scalar(loss, bounds=_LOG_EXPONENTS, method="bounded")
+    exponent = float(np.exp(found.x))
+    sharpened = replace(head, weights=exponent * head.weights, offset=exponent * head.offset)
+    return sharpened, log_softmax(exponent * log_p), float(found.fun)
+
+
+def _loss(fit: Fit) -> float:
+    return fit[2]
 
 
 def admit(with_it: Mix, without: Mix, truth: Array, before: bool) -> tuple[bool, float]:

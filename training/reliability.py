@@ -95,14 +95,16 @@ class Answers:
         return truth
 
 
-def confusion(prior: Array, answers: Answers, before: Array | None = None) -> Array:
+def confusion(
+    prior: Array, answers: Answers, before: Array | None = None, first: float = FIRST_ACCURACY
+) -> Array:
     """Estimate P(LLM says column | row is true), shape (labels, labels).
 
     `prior` (texts, labels) is the committee's probability of each text without the LLM's answer;
     `before` an earlier estimate on the same project, taken instead of the first belief.
     """
     labels = prior.shape[1]
-    start = symmetric(FIRST_ACCURACY, labels) if before is None else before
+    start = symmetric(first, labels) if before is None else before
     if labels < 2:
         return start
     matrix = start

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 
-from specialists.registry import GENERATED_PREFIX
+from specialists.registry import is_trainable
 from specialists.types import Decision, SpecialistRef, Verdict, VerdictSource
 from training.card import Card, HeldOutSource
 from training.course import Course, FineTune, Finished, Member, Progress
@@ -92,7 +92,9 @@ def run_stage(
     plans = _plans(given, evaluate)
     members = _members(given.manifest, plans)
     if not members:
-        raise NothingToTrain("No member can be trained: there is none, or all are generated code.")
+        raise NothingToTrain(
+            "No member can be trained: there is none, or all are generated code or similarity."
+        )
     course = Course(given.params, store, fine_tune, progress, finished, given.devices)
     checkpoints = course.train(members, given.done)
     manifest = _next_manifest(given.manifest, members, checkpoints)
@@ -186,7 +188,7 @@ def _dropped(given: StageInput, plans: Mapping[str, Plan]) -> int:
 
 
 def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, Member]:
-    """Whom to train, by "control/member"; generated code stays as it was approved.
+    """Whom to train, by "control/member"; who cannot be trained stays as it is.
 
     Each gets outputs for the labels in its examples that it does not know yet.
     """
@@ -199,7 +201,7 @@ def _members(served: CommitteeManifest, plans: Mapping[str, Plan]) -> dict[str, 
         )
         for control, committee in served.controls.items()
         for ref in committee.members
-        if plans[control].examples and not ref.source.startswith(GENERATED_PREFIX)
+        if plans[control].examples and is_trainable(ref.source)
     }
 
 

@@ -207,8 +207,8 @@ def _under_labels_of_now(
     served = wiring.promotions(project.id).served()
     if served == card.parent or not _only_labels_changed(wiring, project.id, card.parent):
         return card
-    wanted = {control.name: control.labels for control in parse(project.label_config)}
-    now = wiring.committees.under(wiring.committees.manifest(card.tag), wanted)
+    manifest = wiring.committees.manifest(card.tag)
+    now = wiring.committees.under(manifest, parse(project.label_config))
     tag = wiring.store.save_committee(replace(now, parent=served))
     reason = f"{card.reason} The label config changed meanwhile."
     moved = replace(card, tag=tag, parent=served, reason=reason)

@@ -76,7 +76,7 @@ def replay(options: argparse.Namespace) -> Report:
         raise ReplayError(f"--human {options.human}: {len(data)} rows leave 0 to {len(data) - 1}.")
     answers = ask_all(data, options.llm)
     evidence = team.committee.observe(data.texts)
-    case = Case(evidence, answers.labels, data.gold, team.learned)
+    case = Case(evidence, answers.labels, data.gold, team.learned, taught=team.size > 0)
     paper: Labelled | None = None
     finetuned: Labelled | None = None
     if team.size:

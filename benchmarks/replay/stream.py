@@ -30,13 +30,15 @@ class Case:
     """What a project meets: evidence (n,), the LLM's answers (n,), -1 for none, and gold (n,).
 
     Gold is read for the rows that people answer, and for nothing else. `learned` is evidence of
-    the members' own training texts, out of fold, with their gold.
+    the members' own training texts, out of fold, with their gold; `taught` says whether any member
+    has learned of these labels.
     """
 
     evidence: Evidence
     llm: Indices
     gold: Indices
     learned: tuple[Evidence, Indices] | None = None
+    taught: bool = True
 
     def __len__(self) -> int:
         return len(self.evidence)
@@ -60,7 +62,7 @@ def people_of(case: Case, count: int, seed: int) -> Mask:
 
 def run(case: Case, share: float, people: Mask, seed: int) -> Outcome:
     """Label everything with at most `share` calls a row; `seed` makes the order of arrival."""
-    project = _Project(case, people, Pace(share * len(case)))
+    project = Project(case, people, Pace(share * len(case)))
     order = np.random.default_rng(seed).permutation(len(case))
     for chunk in np.array_split(order, CHUNKS):
         project.receive(chunk)
@@ -70,7 +72,7 @@ def run(case: Case, share: float, people: Mask, seed: int) -> Outcome:
     return Outcome(project.labels(), project.asked, project.rule.state)
 
 
-class _Project:
+class Project:
     """What a project knows at one moment."""
 
     def __init__(self, case: Case, people: Mask, pace: Pace) -> None:
@@ -87,9 +89,13 @@ class _Project:
         """Calls made so far."""
         return int(self.asked.sum())
 
+    def arrive(self, chunk: Indices) -> None:
+        """Take in a chunk and ask about nothing yet."""
+        self._arrived[chunk] = True
+
     def receive(self, chunk: Indices) -> None:
         """Take in a chunk: probe the LLM on people's rows, ask about the best others, refit."""
-        self._arrived[chunk] = True
+        self.arrive(chunk)
         people = chunk[self._people[chunk]]
         probes = people[: min(self._allowed(), self.pace.probes(self._probes))]
         self.asked[probes] = True
@@ -152,4 +158,5 @@ class _Project:
             llm, human = np.concatenate([llm, none]), np.concatenate([human, gold])
             asked = np.concatenate([asked, none >= 0])
         seen = case.evidence.rows(self._arrived)
-        return refit(Known(evidence, Answers(llm, human, asked)), seen, before=self._state)
+        known = Known(evidence, Answers(llm, human, asked))
+        return refit(known, seen, before=self._state, taught=case.taught)

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The `parse_obj` method:DeprecationWarning:label_studio_sdk.tokens.client_ext"
 )
 COLOURS = CONFIG.replace("positive", "red").replace("neutral", "green").replace("negative", "blue")
+SEVERAL = COLOURS.replace('toName="text"', 'toName="text" choice="multiple"')
 WORDS = "the soup was cold but our waiter stayed friendly and wonderful all evening".split()
 
 
@@ -340,7 +341,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert "has no project 99999" in refusal(here, 99_999)
     stranger = int(label_studio.create_project("Not connected", CONFIG)["id"])
     assert f"connect --project {stranger}" in refusal(here, stranger)
-    colours = project(machine, label_studio, 1, COLOURS)
+    colours = project(machine, label_studio, 1, SEVERAL)
     assert "no specialist knows red, green, blue" in refusal(colours)
     with LabelStudio(f"http://127.0.0.1:{free_port()}", "x" * 40) as down:
         here.wiring.__dict__["label_studio"] = down

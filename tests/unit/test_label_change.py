@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specialists.registry import similarity
 from specialists.rule_state import Head, Live, RuleState
 from specialists.types import Label, LabelSet, SpecialistRef, Verdict
 from training.label_change import Change, alike, compare, migrate, rule
@@ -78,8 +79,12 @@ TWEETS = SpecialistRef(
 BEFORE = {"mood": ControlCommittee(labels("good", "bad"), (TWEETS,))}
 
 
-def first(wanted: LabelSet) -> ControlCommittee:
+def unmatched(wanted: LabelSet) -> ControlCommittee:
     return ControlCommittee(wanted, (SpecialistRef("first", "embedded:x", {}),))
+
+
+def first(control: str) -> ControlCommittee:
+    return unmatched(labels(control))
 
 
 def moved(now: LabelSet) -> SpecialistRef:
@@ -111,8 +116,30 @@ def test_a_synonym_alone_changes_no_answers() -> None:
     now = {"mood": replace(BEFORE["mood"], labels=labels(("good", "nice"), "bad"))}
     assert alike(now, BEFORE)
     assert not alike({"mood": replace(now["mood"], labels=labels("bad", "good"))}, BEFORE)
-    unmatched = {"mood": first(labels("good", "bad"))}
-    assert not alike({"mood": first(labels(("good", "nice"), "bad"))}, unmatched)
+    plain = {"mood": unmatched(labels("good", "bad"))}
+    assert not alike({"mood": unmatched(labels(("good", "nice"), "bad"))}, plain)
+
+
+def test_what_was_taught_nothing_gives_way_to_a_first_committee() -> None:
+    wanted = labels("letter", "invoice")
+    similar = similarity(wanted, {})
+    now = {"mood": labels("good", "bad")}
+    assert migrate({"mood": ControlCommittee(wanted, (similar,))}, now, first) == {
+        "mood": first("mood")
+    }
+    # Beside members that were taught it is one of them.
+    both = (TWEETS, replace(similar, label_map={}))
+    kept = migrate({"mood": ControlCommittee(labels("good", "bad"), both)}, now, first)
+    assert kept["mood"].members == both
+
+
+def test_other_words_for_a_label_are_another_similarity() -> None:
+    wanted = labels("letter", "invoice")
+    plain, told = (
+        {"mood": ControlCommittee(wanted, (similarity(wanted, descriptions),))}
+        for descriptions in ({}, {"letter": "anything that is signed"})
+    )
+    assert not alike(told, plain)
 
 
 def test_a_rule_moves_with_its_labels_and_begins_anew_with_a_new_one() -> None:

@@ -332,10 +332,11 @@ def test_a_member_that_is_not_available_stays_as_it_is_and_is_named(world: World
     assert result.card.reason.endswith("not available: sentiment/m1.")
 
 
-def test_generated_code_stays_as_it_is_and_is_not_trained(world: World) -> None:
+@pytest.mark.parametrize("source", ["generated:0123456789abcdef", "embedded:similarity"])
+def test_who_cannot_be_trained_stays_as_it_is(world: World, source: str) -> None:
     fresh = [verdict(text) for text in texts(False, 8)]
     served = manifest()
-    code = SpecialistRef("code", "generated:0123456789abcdef", {})
+    code = SpecialistRef("code", source, {})
     (control,) = served.controls.values()
     mixed = replace(control, members=(*control.members, code))
     result = world.run(fresh, served=replace(served, controls={"sentiment": mixed}))
