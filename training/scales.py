@@ -36,7 +36,7 @@ def fit(
         return None
     votes = evidence.votes.astype(np.float64)
     odds = log_odds(mean_over_members(votes))
-    known: npt.NDArray[np.bool_] = ~np.isnan(votes).all(axis=1)
+    known = (~np.isnan(votes)).sum(axis=1) > 0
     scales = np.tile([1.0, 0.0], (truth.shape[1], 1))
     for label in range(truth.shape[1]):
         rows = known[:, label]
