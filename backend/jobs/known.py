@@ -17,6 +17,7 @@ from backend.audit import is_audit
 from backend.evidence_store import Row, text_hash
 from backend.jobs.stored import Stored, unpack
 from backend.wiring import Wiring
+from specialists.registry import SIMILARITY
 from specialists.types import Verdict
 from training.card import Card
 from training.pool import resolve
@@ -45,6 +46,11 @@ class Facts:
     trained: Known = field(repr=False)
     verdicts: Mapping[int, Verdict] = field(repr=False)
     members: tuple[str, ...]
+
+    @property
+    def taught(self) -> bool:
+        """Whether any member was taught the labels; similarity only knows what they are called."""
+        return any(name != SIMILARITY for name in self.members)
 
 
 def observe_verdicts(wiring: Wiring, project_id: int, control: str, tag: str) -> list[Row]:
