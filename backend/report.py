@@ -133,7 +133,8 @@ def _accuracy(found: Mapping[str, Any]) -> str:
 
 def _trust(report: Mapping[str, Any]) -> str:
     n, committee, llm = report["compared"]
-    guess = " (a first guess)" if report["trust"] == "unproven" else ""
+    guessed = report["trust"] == "unproven" or report.get("llm_guessed")
+    guess = " (a first guess)" if guessed else ""
     said = f"the LLM is taken to be right in {report['llm_accuracy']:.1%}{guess}"
     checked, agreed = report["llm_checked"]
     if checked:

@@ -19,6 +19,7 @@ from backend.jobs.stored import Stored, unpack
 from backend.label_config import parse
 from backend.wiring import Wiring
 from specialists.chances import first_probabilities
+from specialists.registry import SIMILARITY
 from specialists.types import Verdict
 from training.card import Card
 from training.consensus import panels, resolve
@@ -47,6 +48,11 @@ class Facts:
     trained: Known = field(repr=False)
     verdicts: Mapping[int, Verdict] = field(repr=False)
     members: tuple[str, ...]
+
+    @property
+    def taught(self) -> bool:
+        """Whether any member was taught the labels; similarity only knows what they are called."""
+        return any(name != SIMILARITY for name in self.members)
 
 
 def observe_verdicts(wiring: Wiring, project_id: int, control: str, tag: str) -> list[Row]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from backend.jobs.known import Facts, said_by_llm
 from backend.jobs.stored import Stored, unpack
 from specialists.evidence import Evidence
-from specialists.registry import SIMILARITY
 from specialists.rule_state import RuleState
 from specialists.types import Verdict
 from specialists.value_rule import MIN_GAIN, ValueRule
@@ -93,8 +92,7 @@ def learn(stored: Stored, known: Facts, since: float, parent: str | None) -> Lea
     before = rules.state(project_id, name, stored.tag)
     least = LEAST_TRAINED if since else LEAST
     seen = _unanswered(stored, known)
-    taught = any(name != SIMILARITY for name in known.members)
-    found = refit(known.known, seen, before, earlier, least, known.trained, taught=taught)
+    found = refit(known.known, seen, before, earlier, least, known.trained, taught=known.taught)
     return Learned(stored, known, found, before or earlier)
 
 

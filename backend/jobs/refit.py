@@ -253,6 +253,7 @@ def _report(one: Learned, tally: Tally) -> None:
             "trust": state.trust,
             "compared": one.refit.compared,
             "llm_accuracy": state.llm_accuracy,
+            "llm_guessed": not (one.facts.taught or one.refit.compared[0]),
             "llm_checked": one.llm(),
             "verdicts": state.verdicts,
             "live": report.live(state.live),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from backend import report
 from backend.connect import coverage
 from backend.jobs.refit import refit_project
 from backend.label_config import parse
@@ -114,6 +115,8 @@ def test_it_abstains_learns_from_people_and_answers(wiring: Wiring) -> None:
     assert sum(bool(one.hard) for one in after) < len(after) / 2, "fewer are hard"
     state = wiring.rules.state(PROJECT, "desk", tag(wiring))
     assert state and state.verdicts == ANSWERED and state.live and state.live.admitted
+    (found,) = report.read(wiring, PROJECT)
+    assert "(a first guess)" in " ".join(report.sentences(found)), "no LLM was ever checked"
 
 
 def test_too_few_answers_leave_it_silent(wiring: Wiring) -> None:

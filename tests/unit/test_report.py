@@ -65,6 +65,11 @@ def test_with_nothing_accepted_the_accuracy_is_unknown() -> None:
     assert "accuracy unknown" in sentences(found)[0]
 
 
+def test_where_nobody_can_check_the_llm_what_it_is_taken_for_is_a_guess() -> None:
+    assert "first guess" not in " ".join(sentences(REPORT))
+    assert "right in 85.0% (a first guess)" in " ".join(sentences({**REPORT, "llm_guessed": True}))
+
+
 @pytest.mark.parametrize(
     ("trust", "words"),
     [
