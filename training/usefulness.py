@@ -16,14 +16,15 @@ import numpy.typing as npt
 from specialists.chances import Array
 from specialists.evidence import Floats
 from training.heads import PENALTIES
-from training.reliability import HUMAN_WEIGHT
 
 Ids = npt.NDArray[np.int64]
 
-PENALTY = min(PENALTIES) / HUMAN_WEIGHT
-"""Ridge of the regression for texts that people answer."""
+PENALTY = min(PENALTIES)
+"""Ridge of the regression."""
 MOST = 1000
 """Texts that are compared with each other, the most doubtful ones: what bounds time and memory."""
+ALIKE = 0.95
+"""Cosine from which texts are near-duplicates: one of them is asked, the others after all else."""
 
 _SPREAD, _PRIME = 40_503, 65_521
 
@@ -57,8 +58,11 @@ class Design:
         self._known += rows.T @ rows
 
     def consider(self, ids: Ids, rows: Floats, doubts: Array) -> None:
-        """Take in open texts: ids (texts,), rows (texts, width), doubts (texts,) in 0..1."""
-        self._doubtful += (rows * doubts[:, None].astype(np.float32)).T @ rows
+        """Take in open texts: ids (texts,), rows (texts, width), doubts (texts,) in 0..1.
+
+        A text counts by its doubt squared (training/LOG.md, "Whom to ask first").
+        """
+        self._doubtful += (rows * doubts[:, None].astype(np.float32) ** 2).T @ rows
         self._ids = np.concatenate([self._ids, ids])
         self._doubts = np.concatenate([self._doubts, doubts])
         self._rows = np.concatenate([self._rows, rows])
@@ -73,7 +77,7 @@ class Design:
         """The ids of at most `count` open texts, the most useful first; equal ones by id.
 
         Each is chosen as if those before it were answered already, by rank-one updates of the
-        regression's covariance.
+        regression's covariance; near-duplicates of them come when nothing else is left.
         """
         covariance = np.linalg.inv(self._known).astype(np.float32)
         rows, doubtful = self._rows, self._doubtful.astype(np.float32)
@@ -82,11 +86,15 @@ class Design:
         variances = np.einsum("ij,ij->i", seen, rows)
         worth = np.einsum("ij,ij->i", told, seen)
         left = np.ones(len(rows), dtype=bool)
+        fresh = left.copy()
         chosen = []
         for _ in range(min(count, len(rows))):
-            gains = np.where(left, worth / (1.0 + variances), -1.0)
+            if not fresh.any():
+                fresh = left.copy()
+            gains = np.where(fresh, worth / (1.0 + variances), -1.0)
             i = int(gains.argmax())
             left[i] = False
+            fresh &= left & (rows @ rows[i] < ALIKE)
             chosen.append(int(self._ids[i]))
             own, pull = seen[i].copy(), doubtful @ seen[i]
             shared, scale = seen @ rows[i], 1.0 + variances[i]

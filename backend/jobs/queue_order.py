@@ -91,8 +91,14 @@ def useful(stored: Stored, verdicts: Collection[Verdict], count: int) -> list[in
 
 
 def seen_from(evidence: Evidence, centre: Floats) -> Floats:
-    """A view of texts about a centre, rows of length 1, shape (texts, width)."""
-    rows: Floats = unit(np.nan_to_num(_view(evidence)) - centre)
+    """A view of texts about a centre, rows of length 1, shape (texts, width).
+
+    A row of 0 for a text that was observed without this view: it resembles none.
+    """
+    view = _view(evidence)
+    if view.shape[1] != len(centre):
+        return np.zeros((len(evidence), len(centre)), dtype=np.float32)
+    rows: Floats = np.nan_to_num(unit(view - centre))
     return rows
 
 

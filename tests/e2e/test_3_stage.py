@@ -35,22 +35,24 @@ def queue_is_settled(demo: Demo) -> bool:
     return bool(desk.places(served(demo, "sentiment"))) and not desk.waiting()["to_patch"]
 
 
-def served_next(demo: Demo) -> tuple[float, float]:
+def open_scores(demo: Demo) -> dict[int, float]:
+    """The scores of the served tag, of tasks that nobody answered or skipped."""
+    tag, project_id = served(demo, "sentiment"), demo.record["projects"]["sentiment"]
+    done = {int(task["id"]) for task in demo.label_studio.tasks(project_id) if task["annotations"]}
+    rows = [row for row in rows_of(demo, "sentiment") if row["model_version"] == tag]
+    return {row["task"]: row["score"] for row in rows if row["task"] not in done}
+
+
+def served_next(demo: Demo) -> tuple[float, float] | None:
     """The score of the task that Label Studio serves next, and the lowest of all open tasks.
 
-    The task is answered, so that the queue goes on.
+    None when scores changed meanwhile. The task is answered, so that the queue goes on.
     """
-    project_id = demo.record["projects"]["sentiment"]
     eventually(lambda: queue_is_settled(demo), 90, "the queue to be in order")
-    tag = served(demo, "sentiment")
-    scores = {
-        r["task"]: r["score"] for r in rows_of(demo, "sentiment") if r["model_version"] == tag
-    }
-    done = {
-        int(task["id"]) for task in demo.label_studio.tasks(project_id) if task["annotations"]
-    }  # skipped ones among them: their annotator does not get them again
-    task = demo.label_studio.next_task(project_id)
+    scores = open_scores(demo)
+    task = demo.label_studio.next_task(demo.record["projects"]["sentiment"])
     assert task
+    same = scores == open_scores(demo)
     answers = {row["text"]: row["label"] for row in PROJECTS[0].key("task")}
     region = {
         "from_name": "sentiment",
@@ -59,7 +61,11 @@ def served_next(demo: Demo) -> tuple[float, float]:
         "value": {"choices": [answers.get(task["data"]["text"], "neutral")]},
     }
     demo.label_studio.create_annotation(int(task["id"]), [region], lead_time=4.0)
-    return scores[task["id"]], min(scores[task] for task in scores.keys() - done)
+    return (scores[task["id"]], min(scores.values())) if same else None
+
+
+def three_served(demo: Demo) -> list[tuple[float, float]]:
+    return [eventually(lambda: served_next(demo), 120) for _ in range(3)]
 
 
 def test_with_active_learning_the_lowest_score_is_served_first(demo: Demo) -> None:
@@ -68,7 +74,7 @@ def test_with_active_learning_the_lowest_score_is_served_first(demo: Demo) -> No
     assert "uncertainty sampling" in printed
     assert demo.label_studio.project(project_id)["sampling"] == UNCERTAINTY
     served_next(demo)  # the task that the browser of story 2 left open comes first
-    found = [served_next(demo) for _ in range(3)]
+    found = three_served(demo)
     assert all(score == lowest for score, lowest in found), found
 
 
@@ -88,7 +94,7 @@ def test_a_stage_runs_and_its_tag_is_served_everywhere(demo: Demo) -> None:
 
 
 def test_the_queue_follows_the_scores_of_the_promoted_tag(demo: Demo) -> None:
-    found = [served_next(demo) for _ in range(3)]
+    found = three_served(demo)
     assert all(score == lowest for score, lowest in found), found
     project = demo.label_studio.project(demo.record["projects"]["sentiment"])
     assert project["sampling"] == UNCERTAINTY
@@ -125,7 +131,7 @@ def test_rollback_serves_the_old_tag_everywhere_and_forward_again(demo: Demo) ->
     demo.command("rollback", "--project", project_id)
     (old,) = eventually(lambda: len(tags_everywhere(demo)) == 1 and tags_everywhere(demo), 30)
     assert old != new
-    score, lowest = served_next(demo)
+    score, lowest = eventually(lambda: served_next(demo), 120)
     assert score == lowest, "the queue follows the tag that is shown again"
     eventually(lambda: set(counts(demo, "sentiment").values()) == {1}, 90, "one prediction a task")
     demo.command("rollback", "--project", project_id, "--to", new)

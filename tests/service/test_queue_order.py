@@ -6,7 +6,7 @@ import numpy as np
 from world import PROJECT, TASKS, MakeWorld, World, audits
 
 from backend.evidence_store import Row, text_hash
-from backend.jobs.queue_order import LONGEST, SHORTEST, arrange
+from backend.jobs.queue_order import LONGEST, SHORTEST, arrange, seen_from
 from backend.predictions import HEAD
 from specialists.evidence import Evidence
 
@@ -105,6 +105,14 @@ def test_tags_have_queues_of_their_own_until_they_are_not_kept(world: World) -> 
     assert before[0] not in world.desk.places("tag-2")
     world.desk.prune_places({"tag-2"})
     assert world.desk.places(world.tag) == {} and world.desk.places("tag-2")
+
+
+def test_a_text_that_was_observed_without_the_view_resembles_none() -> None:
+    votes, view = np.full((2, 1, 3), 1 / 3, np.float32), np.ones((2, 8), np.float32)
+    view[1] = np.nan
+    seen = seen_from(Evidence(votes, frozen=view), np.zeros(4, np.float32))
+    assert np.linalg.norm(seen, axis=1).tolist() == [1.0, 0.0]
+    assert seen_from(Evidence(votes), np.ones(8, np.float32)).tolist() == np.zeros((2, 8)).tolist()
 
 
 def test_votes_alone_and_views_that_are_no_numbers_give_an_order(make_world: MakeWorld) -> None:

@@ -63,7 +63,7 @@ def test_near_duplicates_do_not_fill_the_head() -> None:
     others = [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]]
     found = order(rows(*same, *others), [1.0] * 20 + [0.5, 0.5])
     assert found[0] <= 20
-    assert {21, 22} <= set(found[:10])
+    assert set(found[1:3]) == {21, 22}
     assert sorted(found) == list(range(1, 23)), "each text once"
 
 
@@ -89,7 +89,7 @@ def test_updates_equal_the_regression_solved_anew() -> None:
     doubts = rng.random(30)
     found = order(texts, doubts.tolist())
     known = usefulness.PENALTY * np.eye(WIDTH)
-    doubtful = (texts * doubts[:, None]).T @ texts
+    doubtful = (texts * doubts[:, None] ** 2).T @ texts
     left = list(range(30))
     for task in found:
         covariance = np.linalg.inv(known)
