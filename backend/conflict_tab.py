@@ -17,8 +17,8 @@ from backend.projects import Project
 from backend.wiring import Wiring
 
 TITLE = "AutoAnnotator: conflicts"
-MOST = 500
-"""Tasks in the filter, the newest ones: Label Studio keeps it as one value and sends it about."""
+MOST = 100
+"""Tasks in the tab, the newest ones: each is a filter, and people see the list of them."""
 
 
 def tab_key(project_id: int) -> str:
@@ -71,11 +71,12 @@ def _tasks(conflicts: Iterable[Conflict]) -> list[int]:
 
 
 def _data(tasks: list[int]) -> dict[str, Any]:
-    """The tab as Label Studio keeps it; no task has the id 0."""
-    listed = {
-        "filter": "filter:tasks:id",
-        "operator": "in_list",
-        "type": "Number",
-        "value": tasks or [0],
-    }
-    return {"title": TITLE, "filters": {"conjunction": "and", "items": [listed]}}
+    """The tab as Label Studio keeps it; no task has the id 0.
+
+    A filter a task: the API takes lists, but 1.23's Data Manager does not open with one.
+    """
+    listed = [
+        {"filter": "filter:tasks:id", "operator": "equal", "type": "Number", "value": task}
+        for task in tasks or [0]
+    ]
+    return {"title": TITLE, "filters": {"conjunction": "or", "items": listed}}

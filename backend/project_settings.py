@@ -94,11 +94,11 @@ def offer(client: redis.Redis, project_id: int, params: Any) -> str:
 def lines(client: redis.Redis, project_id: int, settings: Settings) -> list[str]:
     """What counts for the project and where it comes from, for people."""
     own, now = read(client, project_id), applied(client, project_id, settings)
-    found = [
-        f"{name}={getattr(now, field)}"
-        f" ({'set for this project' if name in own else field.upper() + ' of this machine'})"
-        for name, field in NAMES.items()
-    ]
+    found = []
+    for name, field in NAMES.items():
+        value, own_one = getattr(now, field), name in own
+        source = "set for this project" if own_one else f"{field.upper()} of this machine"
+        found.append(f"{name}={'' if value is None else value} ({source})")
     told = own.get(GUIDELINES)
     return [*found, f"{GUIDELINES}={told or '(the description and instructions in Label Studio)'}"]
 

@@ -129,16 +129,13 @@ class Questions:
     def _probes(self, budget_calls: float) -> list[HardSample]:
         """Texts that people answered, in random order, as many as are still to be asked."""
         pool, asked = self._wiring.pool(self._project.id), self._asked()
-        answered = pool.places("human")
+        answered = {place for place in pool.places("human") if self._learnable(place[0])}
         both = answered & pool.places("llm") | {p for p in answered if _member(*p) in asked}
         wanted = Pace(budget_calls).probes(len(both))
-        share = self._wiring.settings.audit_share
         open_places = sorted(
             (task, control)
             for task, control in answered - both
-            if control in self._controls
-            and self.learns(control)
-            and not is_audit(self._project.id, task, share)
+            if control in self._controls and self.learns(control)
         )
         if not wanted or not open_places:
             return []
@@ -214,15 +211,19 @@ class Questions:
         known = {one.task_id for one in samples if one.control == control and one.text}
         if self._wiring.has_label_studio:
             known |= self._wiring.evidence.task_ids(self._project.id)
-        share, pool = self._wiring.settings.audit_share, self._wiring.pool(self._project.id)
+        pool = self._wiring.pool(self._project.id)
         closed = {task for task, _ in pool.places("human") | pool.places("llm")}
         asked = self._asked()
         open_tasks = sorted(
             task
             for task in known - closed
-            if _member(task, control) not in asked and not is_audit(self._project.id, task, share)
+            if _member(task, control) not in asked and self._learnable(task)
         )
         return random.Random(self._project.id).sample(open_tasks, min(_SURVEYED, len(open_tasks)))
+
+    def _learnable(self, task: int) -> bool:
+        """Whether an answer to a task may teach: it is no audit, of people or of the LLM."""
+        return not is_audit(self._project.id, task, 2 * self._wiring.settings.audit_share)
 
     def _with_texts(self, batch: Sequence[HardSample]) -> list[HardSample]:
         """Read the texts that a relabelling did not know; what is gone or has none is taken off."""

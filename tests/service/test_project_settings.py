@@ -102,3 +102,14 @@ def test_extra_parameters_of_label_studio_count_when_they_change(world: World) -
     assert "extra parameters are not used: STAGE_SIZE is 0" in error["message"]
     setup(stage_size=20, budget="2")
     assert world.wiring.settings_of(PROJECT).llm_budget_project_usd == 2.0
+
+
+def test_the_list_says_where_a_value_comes_from(world: World) -> None:
+    change(world, budget="2")
+    told = project_settings.lines(world.wiring.redis, PROJECT, world.wiring.settings)
+    assert told == [
+        "stage_size=50 (STAGE_SIZE of this machine)",
+        "budget=2.0 (set for this project)",
+        "target_error= (TARGET_ERROR of this machine)",
+        "guidelines=(the description and instructions in Label Studio)",
+    ]
