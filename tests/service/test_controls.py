@@ -6,11 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from machine import CONFIG as SENTIMENT
 from provider import Provider, Scene
 from world import PROJECT, TASKS, MakeWorld, World
 
 from backend.jobs.known import asked_key
 from backend.jobs.refit import refit_project
+from backend.jobs.settle import settle
+from backend.label_changes import adopt
 from backend.label_config import parse, text_of
 from backend.labeling import note
 from backend.model import AutoAnnotator
@@ -246,3 +249,42 @@ def test_texts_of_the_controls_may_lie_in_different_fields(world: World) -> None
     )
     data = {"text": "Fine.", "a": {"talk": [{"author": "Ann", "text": "Great."}]}}
     assert [text_of(one, data) for one in parse(config)] == ["Fine.", "Fine.", "Ann: Great."]
+
+
+KINDS = {
+    "rating": '<Rating name="sentiment" toName="text" maxRating="3"/>',
+    "taxonomy": '<Taxonomy name="sentiment" toName="text"><Choice value="tone">'
+    '<Choice value="positive"/><Choice value="negative"/></Choice></Taxonomy>',
+    "nested choices": '<Choices name="sentiment" toName="text" allowNested="true">'
+    '<Choice value="tone"><Choice value="positive"/></Choice><Choice value="neutral"/></Choices>',
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("rating", set()),
+        ("taxonomy", {"tone > positive", "tone > negative"}),
+        ("nested choices", {"tone > positive"}),
+    ],
+)
+def test_verdicts_follow_their_label_into_another_kind_or_wait_aside(
+    make_world: MakeWorld, kind: str, kept: set[str]
+) -> None:
+    world = make_world()
+    AutoAnnotator.use(world.wiring)
+    world.llm(1, "positive")
+    world.human(2, "negative")
+    view = f'<View><Text name="text" value="$text"/>{KINDS[kind]}</View>'
+    assert [one.kind for one in parse(view)] == [kind]
+    assert adopt(world.wiring, PROJECT, view)
+    settle(world.wiring, PROJECT)
+    assert {v.labels[0] for v in world.pool.verdicts()} == kept
+    assert len(world.pool.aside()) == 2 - len(kept)
+    fit(world, annotation(9, 3, ("sentiment", "choices", ["positive"])), view)  # as it was made
+    assert len(world.pool.verdicts()) + len(world.pool.aside()) == 3
+    assert adopt(world.wiring, PROJECT, SENTIMENT)
+    settle(world.wiring, PROJECT)
+    said = {v.task_id: v.labels[0] for v in world.pool.verdicts()}
+    assert said == {1: "positive", 2: "negative", 3: "positive"}
+    assert world.pool.aside() == []
