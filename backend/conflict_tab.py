@@ -33,7 +33,10 @@ def make(wiring: Wiring, project: Project, conflicts: Iterable[Conflict]) -> int
         LabelStudioError: Label Studio does not answer, or refuses.
     """
     client, tasks = wiring.label_studio, _tasks(conflicts)
-    mine = [one for one in client.views(project.id) if one["data"].get("title") == TITLE]
+    views = client.views(project.id)
+    if not views:  # else ours would stand in place of the one that Label Studio shows without any
+        client.create_view(project.id, {"title": "Default"})
+    mine = [one for one in views if one["data"].get("title") == TITLE]
     if mine:
         view = client.update_view(int(mine[0]["id"]), project.id, _data(tasks))
     else:

@@ -105,6 +105,8 @@ def test_conflicts_are_one_tab_that_lists_their_tasks(demo: Demo, project_id: in
     demo.command("conflicts", "--project", str(project_id))
     mine = [v for v in demo.label_studio.views(project_id) if v["data"]["title"] == TITLE]
     assert len(mine) == 1
+    titles = [view["data"]["title"] for view in demo.label_studio.views(project_id)]
+    assert titles == ["Default", TITLE], "all tasks are listed as before"
     listed = [item["value"] for item in mine[0]["data"]["filters"]["items"]]
     assert f"lists {len(listed)} tasks" in told
     assert 0 < len(listed) < TASKS
