@@ -14,11 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from specialists.chances import Array, log_softmax, unit
-from specialists.encoder import Encoder, Ints
+from specialists.encoder import Encoder
 from specialists.evidence import Evidence
 from specialists.runtime import VIEWS, Runtime
 from specialists.transformer import Embedder, Model
 from specialists.types import LabelSet
+from specialists.windows import Batch
 
 SCALE = 16.0
 """Makes log-probabilities of cosines: the best of 5 to 40 for log-loss (training/LOG.md)."""
@@ -46,8 +47,8 @@ class Similarity(Model):
         means = [part.mean(axis=0) for part in np.split(seen, ends[:-1])]
         self._anchors: Array = unit(np.stack(means))
 
-    def forward(self, batch: tuple[Ints, Ints]) -> Evidence:
-        """Votes (B, 1, project labels) and the frozen view of token ids and mask, (B, tokens)."""
+    def forward(self, batch: Batch) -> Evidence:
+        """Votes (texts, 1, project labels) and the frozen view, averaged over a text's windows."""
         seen = self._embedder.forward(batch)
         likely = np.exp(log_softmax(SCALE * self._sentences(seen) @ self._anchors.T))
         votes = CLAIM * likely + (1.0 - CLAIM) / len(self._anchors)
