@@ -1,4 +1,4 @@
-"""Story 10: nested choices, a taxonomy and a rating over a dialogue, shown chosen and submitted."""
+"""Story 9a: nested choices, a taxonomy and a rating over a dialogue, shown chosen and submitted."""
 
 from __future__ import annotations
 
