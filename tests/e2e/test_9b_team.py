@@ -121,7 +121,7 @@ def test_the_tab_opens_in_the_browser_and_follows(demo: Demo, project_id: int, p
     settle(demo, listed[0])
     eventually(
         lambda: shown(demo, project_id, int(view["id"])) == listed[1:],
-        150,
+        60,
         "reconcile to list the others in the tab",
     )
 

@@ -220,7 +220,7 @@ def test_labels_that_nobody_knows_are_seen_so_that_heads_can_learn(wiring: Wirin
     assert answer(one) is None and len(one.hard) == 1
     (row,) = rows(wiring, UNKNOWN)
     seen = Evidence.unpack([row.evidence])
-    assert row.members == () and seen.votes.shape == (1, 0, 3)
+    assert row.members == ("similarity",) and seen.votes.shape == (1, 1, 3)
     assert seen.frozen is not None and np.isfinite(seen.frozen).all()
 
 
