@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from backend.demo.record import reach_demo
 
             settings = reach_demo(settings)
-        return command(Wiring(settings), arguments)
+        wiring = Wiring(settings)
+        if isinstance(project := getattr(arguments, "project", None), int):
+            wiring.writes.because(project, f"somebody ran python -m backend {arguments.command}")
+        return command(wiring, arguments)
     except LabelStudioError as error:
         from backend.connect import explain
 
@@ -64,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Settings come from the environment or a .env file: python -m backend settings",
     )
     parser.add_argument("--version", action="version", version=f"AutoAnnotator {__version__}")
-    parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parsers = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="command"
+    )
 
     def add(name: str, run: Command, text: str) -> argparse.ArgumentParser:
         one = parsers.add_parser(name, help=text, description=text)
@@ -152,6 +157,11 @@ def _projects(add: Add) -> None:
     one.add_argument(
         "--suggest", action="store_true", help="let the LLM word what the guideline lacks"
     )
+    one = add(
+        "writes", commands.writes, "List what was written to Label Studio in a project, and why."
+    )
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    one.add_argument("--json", action="store_true", help="print them as JSON")
     one = add("project", commands.project, "Show what a project has set for itself, or set it.")
     actions = one.add_subparsers(dest="action", required=True, metavar="show|set")
     show, change = actions.add_parser("show"), actions.add_parser("set")

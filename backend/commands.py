@@ -158,6 +158,21 @@ def project(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def writes(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.writes import SHOWN, line
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    found = wiring.writes.last(arguments.project)
+    if arguments.json:
+        say(json.dumps(found, indent=2))
+        return 0
+    for one in found:
+        say(line(one))
+    say(f"The last {SHOWN} at most." if found else "Nothing was written yet.")
+    return 0
+
+
 def status(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import embedded_redis, status
 

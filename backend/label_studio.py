@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from backend.errors import NotFound, Rejected
-from backend.label_studio_session import SLOW_TIMEOUT_S, Row, Session
+from backend.label_studio_session import SLOW_TIMEOUT_S, OnWrite, Row, Session
 from backend.task_list import TaskList
 
 _PROJECTS_PER_PAGE = 100
@@ -29,10 +29,15 @@ class LabelStudio:
     """A thin client; safe to share among threads."""
 
     def __init__(
-        self, url: str, api_key: str, timeout_s: float = 30.0, http: httpx.Client | None = None
+        self,
+        url: str,
+        api_key: str,
+        timeout_s: float = 30.0,
+        http: httpx.Client | None = None,
+        on_write: OnWrite | None = None,
     ) -> None:
         """Prepare without asking Label Studio; `api_key` is a PAT or a legacy token."""
-        self._session = Session(url, api_key, timeout_s, http)
+        self._session = Session(url, api_key, timeout_s, http, on_write)
         self._call, self._row = self._session.call, self._session.row
         self._rows = self._session.rows
         self.url = self._session.url

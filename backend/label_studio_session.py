@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from label_studio_sdk.core.api_error import ApiError
 from backend.errors import LabelStudioError, NotFound, Rejected, Unauthorized, Unreachable
 
 Row = dict[str, Any]
+OnWrite = Callable[[str, str, int], None]  # method, path, rows
 
 SLOW_TIMEOUT_S = 600.0
 """For calls whose time grows with the project: 10,000 deletions take 30 s, 1,000 retrievals 150."""
@@ -42,9 +43,17 @@ class Session:
     """Authenticated JSON requests to one Label Studio; safe to share among threads."""
 
     def __init__(
-        self, url: str, api_key: str, timeout_s: float, http: httpx.Client | None = None
+        self,
+        url: str,
+        api_key: str,
+        timeout_s: float,
+        http: httpx.Client | None = None,
+        on_write: OnWrite | None = None,
     ) -> None:
-        """Prepare, without asking Label Studio; raises Unauthorized for a key that cannot work."""
+        """Prepare, without asking; `on_write` hears of requests that changed something.
+
+        Raises Unauthorized for a key that cannot work.
+        """
         if not url.startswith(("http://", "https://")):
             raise LabelStudioError(
                 f"LABEL_STUDIO_URL is '{url}'; give it as http://host:port or https://host"
@@ -57,6 +66,7 @@ class Session:
         self._is_pat = api_key.count(".") == 2
         self._http = http or httpx.Client(timeout=timeout_s)
         self._timeout_s = timeout_s
+        self._on_write = on_write
         self._sdk = self._connect()
 
     def __repr__(self) -> str:
@@ -86,6 +96,8 @@ class Session:
             response = self._send(method, path, params, body, timeout_s)
         if not response.is_success:
             raise self._error(f"{method} {path}", response)
+        if self._on_write and method != "GET":
+            self._on_write(method, path, len(body) if isinstance(body, list) else 1)
         if not response.content:
             return None
         try:

@@ -28,6 +28,7 @@ from backend.rules import Rules
 from backend.selections import Selections
 from backend.settings import Settings
 from backend.votes import Votes
+from backend.writes import Writes
 from training.model_store import ModelStore
 from training.pool import Pool
 from training.promotions import Promotions
@@ -82,6 +83,11 @@ class Wiring:
     def journal(self) -> Journal:
         """Errors and counters."""
         return Journal(self.redis)
+
+    @cached_property
+    def writes(self) -> Writes:
+        """What was written to Label Studio, and why."""
+        return Writes(self.redis)
 
     @cached_property
     def queues(self) -> Queues:
@@ -206,7 +212,8 @@ class Wiring:
                 "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY must be set for this: the address of "
                 "Label Studio and an access token of a user (Account & Settings, Access Token)."
             )
-        return LabelStudio(self.settings.label_studio_url, self.settings.label_studio_api_key)
+        url, key = self.settings.label_studio_url, self.settings.label_studio_api_key
+        return LabelStudio(url, key, on_write=self.writes.note)
 
     @cached_property
     def language_model(self) -> LanguageModel | None:

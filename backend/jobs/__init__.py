@@ -15,6 +15,7 @@ from backend.devices import DevicesBusy
 from backend.errors import BackendError, LabelStudioError
 from backend.lease import LeaseHeld, LeaseLost
 from backend.wiring import Wiring
+from backend.writes import REASONS
 from training.errors import TrainingError
 from training.shortages import shortage
 
@@ -42,6 +43,7 @@ def run(job: str, project_id: int, *part: str) -> str:
     """
     wiring = _wiring()
     wiring.queues.started(job, project_id)
+    wiring.writes.because(project_id, REASONS.get(job, job))
     work = importlib.import_module(f"backend.jobs.{job}").work
     try:
         with wiring.lease(lease_name(job, project_id, *part)) as lease:

@@ -100,6 +100,15 @@ def test_status_tells_calls_spend_accuracy_and_who_overrode_whom(demo: Demo) -> 
     assert "the committee overrode the LLM" in printed
 
 
+def test_every_write_is_listed_with_its_reason(demo: Demo) -> None:
+    told = demo.command("writes", "--project", str(demo.record["projects"]["sentiment"]))
+    assert "PATCH api/predictions/" in told and "verdicts" in told
+    found = json.loads(
+        demo.command("writes", "--project", str(demo.record["projects"]["toxicity"]), "--json")
+    )
+    assert found and all(one["reason"] for one in found)
+
+
 def test_opening_tasks_and_retrieving_predictions_twice_adds_none(demo: Demo) -> None:
     project_id = demo.record["projects"]["sentiment"]
     before = rows_of(demo, "sentiment")

@@ -29,7 +29,7 @@ def test_the_settings_table_is_that_of_the_code() -> None:
 def test_every_command_of_the_readme_exists() -> None:
     helped = _parser().format_help()
     for command in set(re.findall(r"python -m backend (\w+)", README)):
-        assert f"    {command} " in helped, command
+        assert re.search(rf"^    {command}\s", helped, re.MULTILINE), command
 
 
 def test_every_make_target_of_the_readme_exists() -> None:
