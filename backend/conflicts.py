@@ -129,9 +129,9 @@ def render(found: Sequence[Gap], sentences: Mapping[str, str], texts: bool) -> s
     lines = []
     for gap in found:
         kinds = Counter(one.kind for one in gap.conflicts)
-        between = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        between = ", ".join(f"{count} between {kind}" for kind, count in kinds.most_common())
         tasks = list({one.task_id: one for one in gap.conflicts}.values())[:EXAMPLES]
-        lines.append(f"{gap.control}: {gap.pair}, {len(gap.conflicts)} conflicts ({between})")
+        lines.append(f"{gap.control}: {gap.pair}: {between}")
         if texts:
             lines += [f"  task {one.task_id}: {' '.join(one.text.split())}" for one in tasks]
         else:

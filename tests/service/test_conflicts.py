@@ -99,7 +99,7 @@ def test_the_list_groups_by_labels_and_shows_texts_only_when_asked(world: World)
     gaps = conflicts.gaps(collected(world))
     assert [len(gap.conflicts) for gap in gaps] == [7, 1]
     told = conflicts.render(gaps, {}, texts=False)
-    assert "7 conflicts (7 people)" in told
+    assert "7 between people" in told
     assert "tasks 1, 2, 3, 4, 5" in told
     assert world.text(1) not in told
     assert f"task 1: {world.text(1)}" in conflicts.render(gaps, {}, texts=True)
