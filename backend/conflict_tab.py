@@ -1,4 +1,4 @@
-"""The tab "AutoAnnotator: conflicts" in a project's Data Manager: the tasks that are in conflict.
+"""The tab "Conflicts (AutoAnnotator)" in a project's Data Manager: the tasks that are in conflict.
 
 Its filter lists task ids: agreement is a filter of the Enterprise edition only. `conflicts` on the
 command line makes the tab, the reconcile job keeps it up to date; one that a person deleted stays
@@ -16,7 +16,7 @@ from backend.errors import NotFound
 from backend.projects import Project
 from backend.wiring import Wiring
 
-TITLE = "AutoAnnotator: conflicts"
+TITLE = "Conflicts (AutoAnnotator)"
 MOST = 100
 """Tasks in the tab, the newest ones: each is a filter, and people see the list of them."""
 
