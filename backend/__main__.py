@@ -111,7 +111,7 @@ def _projects(add: Add) -> None:
         commands.connect,
         "Connect a Label Studio project: backend, webhook, predictions.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument(
         "--rule",
         default="",
@@ -129,13 +129,13 @@ def _projects(add: Add) -> None:
         "Predict the tasks of a project that lack a prediction, on all push workers. Ctrl-C stops "
         "it; run again, it goes on.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one = add(
         "labels",
         commands.labels,
         "Show a project's labels and the verdicts set aside after they changed; rename a label.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument(
         "--rename",
         type=_renaming,
@@ -145,14 +145,14 @@ def _projects(add: Add) -> None:
     one = add(
         "people", commands.people, "Show how reliable each annotator of a project is, and why."
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--json", action="store_true", help="print everything as JSON")
     one = add(
         "conflicts",
         commands.conflicts,
         "List where people, the LLM and the committee disagree, by labels, and make a tab of it.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--texts", action="store_true", help="show the examples' texts")
     one.add_argument(
         "--suggest", action="store_true", help="let the LLM word what the guideline lacks"
@@ -160,13 +160,13 @@ def _projects(add: Add) -> None:
     one = add(
         "writes", commands.writes, "List what was written to Label Studio in a project, and why."
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--json", action="store_true", help="print them as JSON")
     one = add("project", commands.project, "Show what a project has set for itself, or set it.")
     actions = one.add_subparsers(dest="action", required=True, metavar="show|set")
     show, change = actions.add_parser("show"), actions.add_parser("set")
     for action in (show, change):
-        action.add_argument("--project", type=_positive, required=True, metavar="ID")
+        _of_project(action)
     change.add_argument(
         "values",
         nargs="+",
@@ -189,7 +189,7 @@ def _specialists(add: Add) -> None:
     one = add(
         "select", commands.select, "Choose a project's specialists by measuring candidates on it."
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--k", type=_positive, default=3, help="members at most (default: 3)")
     one.add_argument("--yes", action="store_true", help="serve what is chosen without asking")
     one.add_argument("--offline", action="store_true", help="embedded and local models only")
@@ -201,7 +201,7 @@ def _specialists(add: Add) -> None:
         commands.codegen,
         "Let the LLM write the code of a model that is no plain classifier; it is tested boxed in.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--model", required=True, metavar="ID", help="a Hub id or a folder")
     one.add_argument("--control", default="", metavar="NAME", help="needed if there are several")
     one = add("approve", commands.approve, "Let code that codegen kept serve, after you read it.")
@@ -211,14 +211,14 @@ def _specialists(add: Add) -> None:
 
 def _stages(add: Add) -> None:
     one = add("train", commands.train, "Start a stage now, with what is in the pool.")
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument(
         "--cancel", action="store_true", help="call the running stage off; its verdicts stay"
     )
     one = add(
         "stages", commands.stages, "Show the stages of a project, why each was promoted or refused."
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--tag", metavar="TAG", help="show everything about one stage")
     one.add_argument(
         "--plots",
@@ -231,10 +231,10 @@ def _stages(add: Add) -> None:
         commands.meter,
         "Tell by stage how many tasks still need an LLM or a person, and whether it is enough.",
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--json", action="store_true", help="print it as JSON")
     one = add("rollback", commands.rollback, "Serve an earlier tag of a project again.")
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one.add_argument("--to", metavar="TAG", help="a kept tag (default: the one before)")
 
 
@@ -242,10 +242,14 @@ def _llm(add: Add) -> None:
     one = add(
         "estimate", commands.estimate, "Tell samples, tokens and money before the LLM is asked."
     )
-    one.add_argument("--project", type=_positive, required=True, metavar="ID")
+    _of_project(one)
     one = add("ledger", commands.ledger, "Show what the LLM took and cost, by project and model.")
     one.add_argument("--project", type=_positive, metavar="ID", help="one project only")
     one.add_argument("--csv", action="store_true", help="print a line for each project and model")
+
+
+def _of_project(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--project", type=_positive, required=True, metavar="ID")
 
 
 def _renaming(text: str) -> tuple[str, str]:

@@ -173,12 +173,6 @@ def _said(annotation: Row, control: Control, names: LabelNames) -> tuple[str, ..
     return tuple(found)
 
 
-def _fits(said: tuple[str, ...], control: Control) -> bool:
-    """Whether an answer can be given under the control as it is now."""
-    known = set(said) <= set(control.labels.names)
-    return known and (control.labels.multiple or len(said) == 1)
-
-
 def _answer(
     annotation_id: int,
     task: Row,
@@ -188,7 +182,7 @@ def _answer(
 ) -> HumanAnswer:
     """Build the answer of one annotation."""
     data = task.get("data")
-    fit = {c.name for c in controls if c.name in choices and _fits(choices[c.name], c)}
+    fit = {c.name for c in controls if c.name in choices and c.labels.allows(choices[c.name])}
     return HumanAnswer(
         annotation_id=annotation_id,
         task_id=_int(task, "id", "task.id"),

@@ -12,6 +12,8 @@ import os
 import sys
 from typing import Any
 
+from backend.errors import BackendError
+from backend.projects import Project
 from backend.settings import read_environment, table
 from backend.wiring import Wiring
 
@@ -25,6 +27,17 @@ def fail(message: str) -> int:
 def say(line: str) -> None:
     """Print a line at once: a pipe may be read while the command runs."""
     print(line, flush=True)
+
+
+def _connected(wiring: Wiring, project_id: int) -> Project:
+    """The record of a project; raises BackendError for one that was never connected."""
+    from backend import embedded_redis
+
+    embedded_redis.check(wiring.redis, wiring.settings)
+    project = wiring.projects.get(project_id)
+    if project is None or not project.label_config:
+        raise BackendError(f"Project {project_id} is unknown: connect it first.")
+    return project
 
 
 def run(wiring: Wiring, arguments: argparse.Namespace) -> int:
@@ -100,12 +113,9 @@ def prelabel(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def labels(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import embedded_redis, labels
+    from backend import labels
 
-    embedded_redis.check(wiring.redis, wiring.settings)
-    project = wiring.projects.get(arguments.project)
-    if project is None or not project.label_config:
-        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    project = _connected(wiring, arguments.project)
     if arguments.rename:
         old, new = arguments.rename
         labels.rename(wiring, project, old, new, say)
@@ -115,23 +125,18 @@ def labels(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def people(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import embedded_redis, people
+    from backend import people
 
-    embedded_redis.check(wiring.redis, wiring.settings)
-    if wiring.projects.get(arguments.project) is None:
-        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    _connected(wiring, arguments.project)
     rows = people.collect(wiring, arguments.project)
     say(json.dumps(rows, indent=2) if arguments.json else people.render(rows, people.names(wiring)))
     return 0
 
 
 def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import conflict_tab, conflicts, embedded_redis, suggestions
+    from backend import conflict_tab, conflicts, suggestions
 
-    embedded_redis.check(wiring.redis, wiring.settings)
-    project = wiring.projects.get(arguments.project)
-    if project is None or not project.label_config:
-        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    project = _connected(wiring, arguments.project)
     found = conflicts.collect(wiring, project)
     gaps = conflicts.gaps(found)
     if arguments.suggest:
@@ -144,12 +149,10 @@ def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def project(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import embedded_redis, project_settings
+    from backend import project_settings
     from backend.jobs.reconcile import next_key
 
-    embedded_redis.check(wiring.redis, wiring.settings)
-    if wiring.projects.get(arguments.project) is None:
-        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    _connected(wiring, arguments.project)
     if arguments.action == "set":
         project_settings.change(wiring.redis, arguments.project, dict(arguments.values))
         wiring.redis.delete(next_key(arguments.project))  # which takes over the guideline
@@ -191,12 +194,9 @@ def doctor(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def estimate(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend import embedded_redis, estimate
+    from backend import estimate
 
-    embedded_redis.check(wiring.redis, wiring.settings)
-    project = wiring.projects.get(arguments.project)
-    if project is None or not project.label_config:
-        return fail(f"Project {arguments.project} is unknown: connect it first.")
+    project = _connected(wiring, arguments.project)
     say(estimate.render(wiring, project, estimate.estimate(wiring, project)))
     return 0
 

@@ -151,12 +151,8 @@ def _stage_line(one: Mapping[str, Any]) -> str:
 
 
 def _now_line(one: Mapping[str, Any]) -> str:
-    basis = {
-        "audits": f"{one['n']} audits",
-        "people": f"{one['n']} answers of people, not a random sample",
-        "committee": "the committee's own confidence, which no person has checked",
-    }[one["basis"]]
-    return f"now, {one['control']}: {_shares(one, basis)}"
+    counted = "" if one["basis"] == "committee" else f"{one['n']} answers, "
+    return f"now, {one['control']}: {_shares(one, counted + report.BASIS[one['basis']])}"
 
 
 def _shares(one: Mapping[str, Any], basis: str) -> str:

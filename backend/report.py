@@ -21,12 +21,13 @@ LEAST_ANSWERS = 10
 """Fewer answers of people say nothing about a rate."""
 
 _SIGMAS = 1.96  # 95 % of a normal distribution, which a sum of many chances resembles
-_BASIS = {
+BASIS = {
     "both": "on audits, of people and of the LLM as far as people confirm it",
     "audits": "on audits",
     "people": "on people's answers, not a random sample",
     "committee": "if the committee's own confidence holds, which no person has checked",
 }
+"""What an estimate rests on, in words."""
 
 
 def report_key(project_id: int) -> str:
@@ -121,7 +122,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
 
 
 def _accuracy(found: Mapping[str, Any]) -> str:
-    basis = _BASIS[found["basis"]]
+    basis = BASIS[found["basis"]]
     if found["accuracy"] is None:
         return "accuracy unknown"
     count = "" if found["basis"] == "committee" else f"{found['n']} "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from specialists.decision import complete, pool
+from specialists.decision import complete, log_odds, pool
 from specialists.evidence import Evidence
 
 Array = npt.NDArray[np.float64]
@@ -100,9 +100,7 @@ def refine(posterior: Array, answers: npt.NDArray[np.integer[Any]], odds: Array)
 
 def logit(chances: Array) -> Array:
     """Log-odds, of chances held within 0.01 to 0.99."""
-    held = np.clip(chances, 0.01, 0.99)
-    result: Array = np.log(held) - np.log1p(-held)
-    return result
+    return log_odds(np.clip(chances, 0.01, 0.99))
 
 
 def symmetric(accuracy: float, labels: int) -> Array:

@@ -5,7 +5,7 @@ Frozen dataclasses only: no torch, no I/O, no Redis. Words are those of README's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -31,6 +31,10 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         """The label names in the project's order."""
         return tuple(label.name for label in self.labels)
+
+    def allows(self, said: Collection[str]) -> bool:
+        """Whether labels are an answer: known ones, and a single one unless it is `multiple`."""
+        return bool(said) and set(said) <= set(self.names) and (self.multiple or len(said) == 1)
 
     def to_json(self) -> dict[str, Any]:
         """A plain JSON form, read back by `from_json`."""

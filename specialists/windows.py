@@ -50,7 +50,7 @@ class Batch:
         """What was seen in windows (windows, ...), averaged over those of each text (texts, ...).
 
         On long texts of mixed parts the mean of probabilities was right 1 to 4 % more often than
-        that of their logarithms (BENCHMARKS.md): a window that is sure of the wrong label cannot
+        that of their logarithms (training/LOG.md): a window that is sure of the wrong label cannot
         rule out the right one.
         """
         if len(self.starts) == len(seen):

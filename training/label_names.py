@@ -65,10 +65,9 @@ class LabelNames:
 
 def fits(verdict: Verdict, labels: LabelSet | None) -> bool:
     """Whether a verdict says what can be said under a control's labels; None: it is gone."""
-    if labels is None or not verdict.labels:
+    if labels is None or not labels.allows(verdict.labels):
         return False
-    known = {*verdict.labels, *verdict.answer} <= set(labels.names)
-    return known and (labels.multiple or len(verdict.labels) == 1)
+    return set(verdict.answer) <= set(labels.names)
 
 
 def current(verdict: Verdict, names: LabelNames, now: Mapping[str, LabelSet]) -> Verdict:

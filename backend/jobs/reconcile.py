@@ -73,10 +73,10 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     read = _annotations(wiring, project, tasks, known)
     wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
-    conflict_tab.refresh(wiring, project)
     # A large project is read less often: never more than a twentieth of the time.
     pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
     wiring.redis.set(next_key(project_id), time.time() + pause_s)
+    conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backend.meter import STEADY, advice, advise, points, render
+from backend.report import BASIS
 from training.card import Card
 
 
@@ -51,7 +52,14 @@ def test_only_promoted_stages_count_the_oldest_first() -> None:
     assert 0.49 < found[0].low < 0.6 < found[0].high < 0.71
 
 
-@pytest.mark.parametrize("basis", ["audits", "people"])
+@pytest.mark.parametrize("basis", BASIS)
+def test_whatever_an_estimate_rests_on_is_said(basis: str) -> None:
+    meter = {"stages": [], "now": [now(basis=basis)], "enough": False, "why": ""}
+    told, _ = render(meter).splitlines()
+    assert BASIS[basis] in told and ("60 answers" in told) == (basis != "committee")
+
+
+@pytest.mark.parametrize("basis", ["audits", "people", "both"])
 def test_a_measured_accuracy_above_the_target_is_enough(basis: str) -> None:
     enough, why = advise([], [now(0.95, basis)])
     assert enough and "0.05" in why
@@ -110,5 +118,5 @@ def test_the_meter_is_told_by_stage() -> None:
     assert "not counted of the tasks need" in first and "accuracy unknown" in first
     assert "12.5% of the tasks need an LLM or a person; 90.0%" in second
     assert "40 held-out verdicts" in second
-    assert third.startswith("now, mood: 20.0%") and "60 audits" in third
+    assert third.startswith("now, mood: 20.0%") and "60 answers, on audits" in third
     assert last.startswith("Not enough yet: ")
