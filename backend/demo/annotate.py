@@ -18,6 +18,7 @@ from backend.wiring import Wiring
 Say = Callable[[str], None]
 
 _STAGE_S = 1200.0
+_LOAD_S = 120.0
 
 
 def annotate(settings: Settings, count: int, name: str, say: Say) -> None:
@@ -30,7 +31,7 @@ def annotate(settings: Settings, count: int, name: str, say: Say) -> None:
     project_id = int(record["projects"][demo.name])
     wiring = Wiring(reach_demo(settings))
     promotions = wiring.promotions(project_id)
-    before = _accuracy(record["backend_url"], project_id, demo)
+    before = _accuracy(record["backend_url"], wiring, project_id, demo)
     stages, texts = len(promotions.history()), len(demo.key("held_out"))
     say(f"Committee {promotions.served()}: accuracy {before:.3f} on {texts} held-out texts.")
     done = _submit(wiring.label_studio, project_id, demo, count)
@@ -40,7 +41,7 @@ def annotate(settings: Settings, count: int, name: str, say: Say) -> None:
         raise DemoError(f"Project {project_id} is not connected; start the demo again: make demo")
     wiring.label_studio.start_training(backend.backend_id)
     _wait_for_stage(wiring, project_id, stages, say)
-    after = _accuracy(record["backend_url"], project_id, demo)
+    after = _accuracy(record["backend_url"], wiring, project_id, demo)
     say(promotions.history()[0].reason)
     say(
         f"Committee {promotions.served()}: accuracy {after:.3f} on the held-out texts, "
@@ -86,18 +87,29 @@ def _wait_for_stage(wiring: Wiring, project_id: int, stages: int, say: Say) -> N
     raise DemoError("No stage ended in time; python -m backend status tells more.")
 
 
-def _accuracy(backend_url: str, project_id: int, demo: DemoProject) -> float:
-    """Share of the held-out key that the served committee labels right, asked over HTTP."""
+def _accuracy(backend_url: str, wiring: Wiring, project_id: int, demo: DemoProject) -> float:
+    """Share of the held-out key that the served committee labels right, asked over HTTP.
+
+    Until that committee is loaded the web process answers by the one before, which is not asked.
+    """
     rows = demo.key("held_out")
     body = {
         "project": str(project_id),
         "label_config": demo.label_config,
         "tasks": [{"data": {"text": row["text"]}} for row in rows],
     }
-    answer = httpx.post(f"{backend_url}/predict", json=body, timeout=120, auth=_auth())
-    answer.raise_for_status()
+    tag, deadline = wiring.promotions(project_id).served(), time.monotonic() + _LOAD_S
+    while True:
+        answer = httpx.post(f"{backend_url}/predict", json=body, timeout=120, auth=_auth())
+        answer.raise_for_status()
+        predictions = answer.json()["results"]
+        if all(one["model_version"] == tag for one in predictions):
+            break
+        if time.monotonic() > deadline:
+            raise DemoError(f"{tag} is not loaded after {_LOAD_S:.0f} s; see .data/logs/web.log.")
+        time.sleep(0.5)
     right = 0
-    for row, prediction in zip(rows, answer.json()["results"], strict=True):
+    for row, prediction in zip(rows, predictions, strict=True):
         regions = [r for r in prediction["result"] if r["from_name"] == demo.control]
         right += bool(regions) and regions[0]["value"]["choices"] == [row["label"]]
     return right / len(rows)
