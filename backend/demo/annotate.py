@@ -90,7 +90,7 @@ def _wait_for_stage(wiring: Wiring, project_id: int, stages: int, say: Say) -> N
 def _accuracy(backend_url: str, wiring: Wiring, project_id: int, demo: DemoProject) -> float:
     """Share of the held-out key that the served committee labels right, asked over HTTP.
 
-    Until that committee is loaded the web process answers by the one before; such answers are not counted.
+    Until it is loaded the web process answers by the one before; such answers are not counted.
     """
     rows = demo.key("held_out")
     body = {
