@@ -1,8 +1,8 @@
 """The web process's door: `gunicorn _wsgi:app`."""
 
-from backend.app import create_app
 from backend.logs import configure
 from backend.settings import Settings, read_environment
+from backend.web.app import create_app
 from backend.wiring import Wiring
 
 settings = Settings.from_env(read_environment())

@@ -87,7 +87,7 @@ def modules_after(code: str, data_dir: Path) -> set[str]:
 
 def test_the_web_process_loads_no_trainer_no_llm_sdk_and_no_flask(tmp_path: Path) -> None:
     loaded = modules_after("import _wsgi; assert callable(_wsgi.app)", tmp_path)
-    assert "backend.app" in loaded
+    assert "backend.web.app" in loaded
     forbidden = {
         *("flask", "anthropic", "openai", "peft"),
         *("training.fine_tune", "training.stage"),
@@ -104,6 +104,12 @@ def test_the_meta_controller_never_loads_torch(tmp_path: Path) -> None:
     loaded = modules_after(every, tmp_path)
     assert {"meta_controller.reviewer", "meta_controller.anthropic_model", "anthropic"} <= loaded
     assert loaded & {"torch", "transformers"} == set()
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """Run together, as `make test` does, pytest would refuse the second of them."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_the_version_is_the_newest_in_the_changelog() -> None:

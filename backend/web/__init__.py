@@ -1,0 +1,1 @@
+"""The web process: what Label Studio and browsers ask over HTTP, on Falcon."""
