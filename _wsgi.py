@@ -1,7 +1,8 @@
 """The web process's door: `gunicorn _wsgi:app`."""
 
+from backend.environment import read_environment
 from backend.logs import configure
-from backend.settings import Settings, read_environment
+from backend.settings import Settings
 from backend.web.app import create_app
 from backend.wiring import Wiring
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import redis
 
 from backend import __version__, commands
+from backend.environment import read_environment
 from backend.errors import BackendError, LabelStudioError
 from backend.logs import configure
-from backend.settings import Settings, read_environment
+from backend.settings import Settings
 from backend.wiring import Wiring
 from meta_controller.errors import MetaControllerError
 from specialists.errors import SpecialistError

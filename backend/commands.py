@@ -12,9 +12,10 @@ import os
 import sys
 from typing import Any
 
+from backend.environment import read_environment
 from backend.errors import BackendError
 from backend.projects import Project
-from backend.settings import read_environment, table
+from backend.settings import file_note, table
 from backend.wiring import Wiring
 
 
@@ -300,4 +301,5 @@ def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def settings(wiring: Wiring, arguments: argparse.Namespace) -> int:
     for name, default, meaning in table():
         say(f"{name}={default}\n    {meaning}")
+    say(file_note())
     return 0

@@ -84,6 +84,7 @@ def connect(settings: Settings, *, decode: bool) -> redis.Redis:
     """A client of the Redis in use; nothing is sent yet."""
     client: redis.Redis = redis.Redis.from_url(
         url(settings),
+        password=settings.redis_password or None,  # one in the address comes before it
         decode_responses=decode,
         socket_connect_timeout=2.0,
         # One quick retry: callers answer 503 or try again later, they never wait for Redis.

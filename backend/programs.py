@@ -14,6 +14,7 @@ import httpx
 
 from backend import embedded_redis
 from backend.committees import check_runtime
+from backend.environment import replaced
 from backend.errors import BackendError
 from backend.settings import Settings
 from backend.supervisor import Program, Supervisor, end_leftovers, supervisor_pid
@@ -30,8 +31,7 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
     return {
         # Threads that spin while they wait slow a machine that runs several of us four times.
         "OMP_WAIT_POLICY": "PASSIVE",
-        **environ,
-        "REDIS_URL": embedded_redis.url(settings),
+        **replaced(environ, {"REDIS_URL": embedded_redis.url(settings)}),
         "DATA_DIR": str(settings.data_dir.absolute()),
         "MODEL_DIR": str(settings.models.absolute()),
         "PYTHONUNBUFFERED": "1",

@@ -1,27 +1,22 @@
 """Every setting of AutoAnnotator: name, unit, default and reason, in this one place.
 
-Values come from the environment; a `.env` file in the working folder fills in what the environment
-leaves out. Only the doors (`_wsgi.py`, `python -m backend`) read the environment, once.
-`python -m backend settings` prints this table.
+Values come from the environment, a `.env` file and files of secrets (environment.py), and only the
+doors (`_wsgi.py`, `python -m backend`) read them, once. `python -m backend settings` prints this
+table.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BackendError
+from backend.environment import SettingsError, text_of
 
 if TYPE_CHECKING:
     from meta_controller.budget import Caps
-
-
-class SettingsError(BackendError):
-    """A setting has a value that cannot be used; the message names the variable."""
 
 
 def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -49,6 +44,9 @@ class Settings:
         "",
         "Redis to use, may hold a password; empty: an embedded Redis on a unix socket in DATA_DIR.",
         secret=True,
+    )
+    redis_password: str = _setting(
+        "", "Password of Redis, where REDIS_URL holds none.", secret=True
     )
     specialists: tuple[str, ...] = _setting(
         (),
@@ -236,9 +234,8 @@ class Settings:
         Raises:
             SettingsError: One sentence that names the variable, its value and what is allowed.
         """
-        given = {f.name: environ.get(f.name.upper(), "").strip() for f in fields(cls)}
-        values = {f.name: _convert(f, given[f.name]) for f in fields(cls) if given[f.name]}
-        settings = cls(**values)
+        given = ((f, text_of(environ, f.name.upper(), secret=_is_secret(f))) for f in fields(cls))
+        settings = cls(**{f.name: _convert(f, text) for f, text in given if text})
         settings._check()
         return settings
 
@@ -269,6 +266,8 @@ class Settings:
                 )
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise SettingsError("REDIS_URL must start with redis://, rediss:// or unix://.")
+        if self.redis_password and not self.redis_url:
+            raise SettingsError("REDIS_PASSWORD is set, but no REDIS_URL that it is for.")
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -355,13 +354,8 @@ def _convert(f: Field[Any], text: str) -> Any:
         raise SettingsError(f"{f.name.upper()} is {text!r}; expected {expected}.") from None
 
 
-def read_environment(folder: Path | None = None) -> dict[str, str]:
-    """The process environment, completed by `.env` in `folder` (default: working folder)."""
-    from dotenv import dotenv_values
-
-    path = (folder or Path.cwd()) / ".env"
-    values = {key: value for key, value in dotenv_values(path).items() if value is not None}
-    return {**values, **os.environ}
+def _is_secret(f: Field[Any]) -> bool:
+    return bool(f.metadata["secret"])
 
 
 def table() -> list[tuple[str, str, str]]:
@@ -371,3 +365,9 @@ def table() -> list[tuple[str, str, str]]:
         default = "" if f.default in (None, ()) else str(f.default)
         rows.append((f.name.upper(), default, str(f.metadata["doc"])))
     return rows
+
+
+def file_note() -> str:
+    """The sentence about files of secrets, for the same two places."""
+    names = ", ".join(f.name.upper() for f in fields(Settings) if _is_secret(f))
+    return f"Secrets may lie in files, which NAME_FILE names: {names}."

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from backend.__main__ import _parser
-from backend.settings import table
+from backend.settings import file_note, table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -24,6 +24,10 @@ def settings_table() -> str:
 def test_the_settings_table_is_that_of_the_code() -> None:
     found = README.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()
     assert found == settings_table()
+
+
+def test_the_readme_says_which_settings_may_lie_in_files() -> None:
+    assert file_note() in README
 
 
 def test_every_command_of_the_readme_exists() -> None:
