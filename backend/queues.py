@@ -101,6 +101,11 @@ class Queues:
         """Say that a worker is alive."""
         self._raw.set(f"aa:worker:{kind}:{name}", 1, ex=10)
 
+    def works_on(self, host: str) -> bool:
+        """Whether a live worker runs on that machine."""
+        found = self._raw.scan_iter(f"aa:worker:*:*-{host}-*", count=1000)
+        return next(found, None) is not None
+
     def tell(self, kind: str, **facts: str) -> None:
         """Note what a kind of worker runs with, for `status`: its environment is not the CLI's."""
         self._raw.set(f"aa:runs_with:{kind}", json.dumps(facts))

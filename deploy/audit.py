@@ -33,7 +33,9 @@ def main() -> int:
     for line in left:
         print(line)
     missing = len(pins) - len(packages)
-    print(f"{len(packages)} packages audited, {missing} unknown to the source, {len(left)} findings.")
+    print(
+        f"{len(packages)} packages audited, {missing} unknown to the source, {len(left)} findings."
+    )
     return 1 if left else 0
 
 
