@@ -55,7 +55,7 @@ def audited(pins: list[str]) -> list[Package]:
 def findings(packages: list[Package], known: set[tuple[str, str]]) -> list[str]:
     """A line for each vulnerability that is not among the known ones."""
     return [
-        f"{one['name']} {one['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'none'}"
+        f"{one['name']} {one['version']}: {found['id']}, fixed in {found['fix_versions'] or 'none'}"
         for one in packages
         for found in one["vulns"]
         if (one["name"], found["id"]) not in known
