@@ -60,9 +60,11 @@ def job(**about: str | int) -> Iterator[None]:
     """What the lines of this process are about meanwhile, but for threads that told their own."""
     global _job
     _job = about
+    before = _about.set(about)
     try:
         yield
     finally:
+        _about.reset(before)
         _job = {}
 
 
