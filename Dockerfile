@@ -50,4 +50,4 @@ USER 10001
 EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/health', timeout=5)"]
-CMD ["python", "-m", "gunicorn", "--no-control-socket", "--worker-class", "gthread", "--workers", "1", "--threads", "16", "--bind", "0.0.0.0:9090", "--timeout", "120", "_wsgi:app"]
+CMD ["python", "-m", "gunicorn", "--no-control-socket", "--logger-class", "backend.web.server_log.ServerLog", "--worker-class", "gthread", "--workers", "1", "--threads", "16", "--bind", "0.0.0.0:9090", "--timeout", "120", "_wsgi:app"]

@@ -7,5 +7,5 @@ from backend.web.app import create_app
 from backend.wiring import Wiring
 
 settings = Settings.from_env(read_environment())
-configure(settings.log_level)
+configure(settings.log_level, settings.log_format)
 app = create_app(Wiring(settings))

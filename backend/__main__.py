@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = Settings.from_env(read_environment())
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
-        configure(settings.log_level if command is commands.worker else "WARNING")
+        if command is commands.worker:
+            configure(settings.log_level, settings.log_format)
+        else:
+            configure("WARNING")
         if command not in _OF_NO_DEMO:
             from backend.demo.record import reach_demo
 

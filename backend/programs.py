@@ -51,6 +51,7 @@ def backend_programs(settings: Settings, environ: Mapping[str, str]) -> list[Pro
     env = child_environment(settings, environ)
     web = [
         *(sys.executable, "-m", "gunicorn", "--no-control-socket"),
+        *("--logger-class", "backend.web.server_log.ServerLog"),
         *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads)),
         *("--bind", f"{settings.host}:{settings.port}", "--timeout", "120", "_wsgi:app"),
     ]

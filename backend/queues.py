@@ -16,6 +16,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 QUEUES = {
     "review": "review",
@@ -132,6 +133,19 @@ class Queues:
             "meta": job.meta,
         }
 
+    def oldest_s(self) -> dict[str, float]:
+        """For how long the first job of each queue has waited, 0.0 where none does."""
+        return {kind: self._waits_s(self.queue(kind)) for kind in KINDS}
+
+    def _waits_s(self, queue: Queue) -> float:
+        first = queue.get_job_ids(0, 1)
+        try:
+            job = Job.fetch(first[0], self._raw, serializer=JSONSerializer) if first else None
+        except NoSuchJobError:
+            return 0.0
+        since = job.enqueued_at if job else None
+        return max(0.0, (now() - since).total_seconds()) if since else 0.0
+
     @staticmethod
     def _mark(job: str, project_id: int) -> str:
         return f"aa:queued:{job}:{project_id}"
@@ -139,6 +153,14 @@ class Queues:
     @staticmethod
     def _newest(job: str, project_id: int) -> str:
         return f"aa:queued:{job}:{project_id}:newest"
+
+
+def about(job: Job) -> dict[str, str | int]:
+    """What the lines of a log say of the job that a worker does."""
+    name, project_id, *part = job.args
+    return {"job_id": job.id, "job": name, "project": project_id} | (
+        {"part": part[0]} if part else {}
+    )
 
 
 def _job_id(job: str, project_id: int, part: str = "") -> str:

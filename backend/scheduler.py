@@ -12,7 +12,7 @@ import threading
 
 import redis
 
-from backend import agreement
+from backend import agreement, logs
 from backend.allowance import allowance
 from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
 from backend.label_changes import LabelChanges
@@ -34,6 +34,7 @@ class Scheduler:
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop`, whenever this process holds the scheduler's lease."""
+        logs.tell(job="scheduler")
         while not stop.wait(_TICK_S):
             try:
                 with self._wiring.lease("scheduler") as lease:

@@ -196,6 +196,9 @@ class Settings:
     label_studio_port: int = _setting(8080, "Port of the demo's own Label Studio.")
     web_threads: int = _setting(16, "Threads of the web process (1..256).")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = _setting(
+        "text", "Lines of the logs: text, or json (one object a line, for log collectors)."
+    )
 
     @property
     def own_url(self) -> str:
@@ -318,6 +321,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
         "torch-fp32",
     ),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+    "log_format": ("text", "json"),
 }
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 

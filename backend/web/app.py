@@ -10,6 +10,8 @@ from backend.committees import check_runtime
 from backend.model import AutoAnnotator
 from backend.web import problems
 from backend.web.guard import Guard
+from backend.web.metrics import Metrics, registry_of
+from backend.web.observer import Observer
 from backend.web.routes import Health, JobStatus, Predict, Setup, Versions, Webhook
 from backend.wiring import Wiring
 
@@ -18,11 +20,14 @@ def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     """The WSGI application over the given parts."""
     check_runtime(wiring.settings)
     AutoAnnotator.use(wiring)
-    app = falcon.App(middleware=[Guard(wiring.settings)])
+    registry = registry_of(wiring)
+    app = falcon.App(middleware=[Observer(registry)])
+    app.add_middleware(Guard(wiring.settings))
     limit = int(wiring.settings.max_body_mb * 1_000_000)
     health = Health(wiring)
     app.add_route("/", health)
     app.add_route("/health", health)
+    app.add_route("/metrics", Metrics(registry))
     app.add_route("/setup", Setup(limit))
     app.add_route("/predict", Predict(limit))
     app.add_route("/webhook", Webhook(wiring, limit))

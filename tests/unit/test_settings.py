@@ -121,6 +121,7 @@ def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
         "FINE_TUNE",
         "TRAIN_FALLBACK",
         "LOG_LEVEL",
+        "LOG_FORMAT",
         "DEVICE",
     ],
 )
