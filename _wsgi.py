@@ -1,10 +1,14 @@
 """The web process's door: `gunicorn _wsgi:app`."""
 
+import os
+
 from backend.logs import configure
 from backend.settings import Settings, read_environment
 from backend.web.app import create_app
 from backend.wiring import Wiring
 
-settings = Settings.from_env(read_environment())
+environ = read_environment()
+os.environ.update(environ)  # the libraries of object stores read their keys there
+settings = Settings.from_env(environ)
 configure(settings.log_level)
 app = create_app(Wiring(settings))

@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 failed, 2 wrong usage)."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = Settings.from_env(read_environment())
+        environ = read_environment()
+        os.environ.update(environ)  # libraries, jobs and processes of the train worker read it, too
+        settings = Settings.from_env(environ)
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
         configure(settings.log_level if command is commands.worker else "WARNING")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -292,7 +291,6 @@ def approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import worker
 
-    os.environ.update(read_environment())  # jobs, and processes of the train worker, read it again
     worker.run(wiring, arguments.kind, burst=arguments.burst)
     return 0
 
