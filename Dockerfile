@@ -22,8 +22,8 @@ WORKDIR /app
 # torch first and from its own index: the default index may bring gigabytes of CUDA along.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --index-url "$TORCH_INDEX" torch==2.13.0
-COPY requirements.txt requirements-openvino.txt ./
-RUN pip install -r requirements.txt -r requirements-openvino.txt
+COPY requirements.txt requirements-openvino.txt requirements-s3.txt ./
+RUN pip install -r requirements.txt -r requirements-openvino.txt -r requirements-s3.txt
 
 # A named volume that is mounted at /data takes its owner from here. It is empty here, because
 # containers that start together would copy its content into a new volume at the same time.

@@ -273,6 +273,20 @@ def rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def backup(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.backup import backup
+
+    with embedded_redis.running(wiring.settings):
+        return backup(wiring, arguments.to, arguments.evidence, say)
+
+
+def restore(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.restore import restore
+
+    return restore(wiring, arguments.source, arguments.replace, say)
+
+
 def codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import codegen, embedded_redis
 

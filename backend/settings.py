@@ -281,8 +281,8 @@ class Settings:
             raise SettingsError("REDIS_URL must start with redis://, rediss:// or unix://.")
         if self.bucket and not _BUCKET.fullmatch(self.bucket):
             raise SettingsError(
-                "MODEL_DIR must be a folder, or a URL such as s3://bucket/prefix without ?, # or keys"
-                " (those belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+                "MODEL_DIR must be a folder, or a URL such as s3://bucket/prefix, without ?, # or"
+                " keys (those belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
             )
 
 
