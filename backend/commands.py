@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
@@ -275,6 +274,20 @@ def rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def backup(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.backup import backup
+
+    with embedded_redis.running(wiring.settings):
+        return backup(wiring, arguments.to, arguments.evidence, say)
+
+
+def restore(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.restore import restore
+
+    return restore(wiring, arguments.source, arguments.replace, say)
+
+
 def codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import codegen, embedded_redis
 
@@ -293,7 +306,6 @@ def approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import worker
 
-    os.environ.update(read_environment())  # jobs, and processes of the train worker, read it again
     worker.run(wiring, arguments.kind, burst=arguments.burst)
     return 0
 

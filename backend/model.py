@@ -30,7 +30,7 @@ from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
-from training.errors import CheckpointDamaged
+from training.errors import BucketUnusable, CheckpointDamaged
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def model_version(self) -> str:
         """The served tag; a project seen for the first time gets its first committee.
 
-        Right after a promotion: the tag before, until the new committee is loaded.
+        Right after a promotion: the tag before, until the new committee is loaded, or as long as
+        its bucket does not answer.
 
         Without Redis: the tag served last by this process, else the first committee's.
         """
@@ -108,6 +109,11 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
         try:
             tag = committees.ensure(self._project, self.controls)
             self._last_tags[self._project] = tag
+        except BucketUnusable as error:
+            if self._project not in self._last_tags:
+                raise
+            logger.warning("project %d: %s", self._project, error)
+            tag = self._last_tags[self._project]
         except redis.RedisError:
             tag = self._last_tags.get(self._project) or committees.first_tag(
                 self._project, self.controls

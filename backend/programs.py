@@ -33,7 +33,7 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
         "OMP_WAIT_POLICY": "PASSIVE",
         **replaced(environ, {"REDIS_URL": embedded_redis.url(settings)}),
         "DATA_DIR": str(settings.data_dir.absolute()),
-        "MODEL_DIR": str(settings.models.absolute()),
+        "MODEL_DIR": settings.bucket or str(settings.models.absolute()),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -37,8 +37,11 @@ class Settings:
         "", "Address of this backend as Label Studio reaches it; empty: http://127.0.0.1:PORT."
     )
     data_dir: Path = _setting(Path(".data"), "Folder for embedded Redis, logs and models.")
-    model_dir: Path | None = _setting(
-        None, "Folder of checkpoints, may be a shared volume; empty: DATA_DIR/models."
+    model_dir: str = _setting(
+        "",
+        "Where checkpoints are kept: a folder, may be a shared volume, or a URL such as"
+        " s3://bucket/prefix (pip install -r requirements-s3.txt; keys and endpoint from the AWS_*"
+        " variables); empty: DATA_DIR/models.",
     )
     redis_url: str = _setting(
         "",
@@ -206,9 +209,16 @@ class Settings:
         return self.backend_url or f"http://127.0.0.1:{self.port}"
 
     @property
+    def bucket(self) -> str:
+        """The URL of the checkpoints, empty when they lie in a folder."""
+        return self.model_dir if "://" in self.model_dir else ""
+
+    @property
     def models(self) -> Path:
-        """The folder of checkpoints."""
-        return self.model_dir or self.data_dir / "models"
+        """The folder of checkpoints, or of this machine's copies of those in a bucket."""
+        if self.model_dir and not self.bucket:
+            return Path(self.model_dir)
+        return self.data_dir / "models"
 
     @property
     def has_llm(self) -> bool:
@@ -271,6 +281,11 @@ class Settings:
             raise SettingsError("REDIS_URL must start with redis://, rediss:// or unix://.")
         if self.redis_password and not self.redis_url:
             raise SettingsError("REDIS_PASSWORD is set, but no REDIS_URL that it is for.")
+        if self.bucket and not _BUCKET.fullmatch(self.bucket):
+            raise SettingsError(
+                "MODEL_DIR must be a folder, or a URL such as s3://bucket/prefix, without ?, # or"
+                " keys (those belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+            )
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -323,6 +338,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
     "log_format": ("text", "json"),
 }
+_BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^\s@?#]+")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -344,7 +360,6 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "float | None": (float, "a number"),
     "tuple[float, float] | None": (_prices, "two prices such as 0.15,0.60"),
     "Path": (Path, "a path"),
-    "Path | None": (Path, "a path"),
     "tuple[str, ...]": (_names, "a comma-separated list"),
     "str": (str, "a text"),
 }

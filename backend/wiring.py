@@ -97,7 +97,12 @@ class Wiring:
     @cached_property
     def store(self) -> ModelStore:
         """Checkpoints and committee manifests."""
-        return ModelStore(self.settings.models)
+        if not self.settings.bucket:
+            return ModelStore(self.settings.models)
+        from training.bucket import Bucket
+        from training.bucket_store import BucketStore
+
+        return BucketStore(Bucket(self.settings.bucket), self.settings.models)
 
     @cached_property
     def rules(self) -> Rules:

@@ -10,8 +10,9 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from backend.environment import read_environment
 from backend.logs import configure
-from backend.settings import Settings, read_environment
+from backend.settings import Settings
 
 
 class ServerLog(Logger):  # type: ignore[misc]  # gunicorn ships no types
