@@ -248,6 +248,10 @@ def _stages(add: Add) -> None:
 
 
 def _llm(add: Add) -> None:
+    one = add("review", commands.review, "Pause asking the LLM about a project, or go on.")
+    actions = one.add_subparsers(dest="action", required=True, metavar="pause|resume")
+    for name in ("pause", "resume"):
+        _of_project(actions.add_parser(name))
     one = add(
         "estimate", commands.estimate, "Tell samples, tokens and money before the LLM is asked."
     )

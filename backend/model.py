@@ -216,10 +216,10 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
 
 def record_answers(
     wiring: Wiring, project_id: int, controls: Sequence[Control], answers: Sequence[HumanAnswer]
-) -> None:
+) -> list[Verdict]:
     """Put people's answers into the pool; their samples are not hard any more.
 
-    Answers that the label config allows no longer are set aside there.
+    Answers that the label config allows no longer are set aside there. Returns what was new.
     """
     pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
     new = []
@@ -247,6 +247,7 @@ def record_answers(
                 new.append(verdict)
             desk.settle_hard([f"{answer.task_id}:{control.name}"])
     agreement.note(wiring, project_id, new)
+    return new
 
 
 def project_number(value: object) -> int:

@@ -214,6 +214,18 @@ class Desk:
         """Decisions ever made, repeated ones again: all, hard, and the members' votes in them."""
         return {str(what): int(n) for what, n in self._redis.hgetall(self._decided).items()}
 
+    def left(self) -> list[HardSample]:
+        """Hard samples that no review waits for: they are left to people."""
+        with self._redis.pipeline() as pipe:
+            pipe.hlen(self._hard)
+            pipe.scard(self._to_review)
+            hard, waiting = pipe.execute()
+        if hard <= waiting:  # as a rule; and names alone of many samples are megabytes
+            return []
+        members = sorted(set(self._redis.hkeys(self._hard)) - self._redis.smembers(self._to_review))
+        raws = self._redis.hmget(self._hard, members) if members else []
+        return [_sample(str(raw)) for raw in raws if raw]
+
     # Work in Label Studio
 
     def want_predictions(self, task_ids: Iterable[int], via: Pipeline | None = None) -> None:
