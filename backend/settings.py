@@ -2,7 +2,7 @@
 
 Values come from the environment; a `.env` file in the working folder fills in what the environment
 leaves out. Only the doors (`_wsgi.py`, `python -m backend`) read the environment, once.
-`python -m backend settings` prints this table.
+`python -m backend settings` prints them.
 """
 
 from __future__ import annotations
@@ -365,7 +365,7 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
 
 
 def table() -> list[tuple[str, str, str]]:
-    """Rows (variable, default, meaning) for `python -m backend settings` and the README."""
+    """Rows (variable, default, meaning) for `python -m backend settings` and `docs/reference.md`."""
     rows = []
     for f in fields(Settings):
         default = "" if f.default in (None, ()) else str(f.default)
