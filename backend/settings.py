@@ -365,7 +365,7 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
 
 
 def table() -> list[tuple[str, str, str]]:
-    """Rows (variable, default, meaning) for `python -m backend settings` and `docs/reference.md`."""
+    """Rows (variable, default, meaning) of every setting, for its command and the reference."""
     rows = []
     for f in fields(Settings):
         default = "" if f.default in (None, ()) else str(f.default)
