@@ -16,7 +16,7 @@ BACKEND := $(BIN)/python -m backend
 PIP := -m pip install --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-label-studio check format unit service e2e test lock audit secrets demo run down logs clean
+.PHONY: help setup setup-dev setup-label-studio check format reference unit service e2e test lock audit secrets demo run down logs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ check: setup-dev ## Lint and type-check.
 format: setup-dev ## Format the code.
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+reference: setup ## Write docs/reference.md from the code.
+	@$(BIN)/python -m backend.reference > docs/reference.tmp && mv docs/reference.tmp docs/reference.md
 
 unit: setup-dev ## Fast tests without sockets.
 	@$(BIN)/pytest tests/unit

@@ -1,7 +1,6 @@
 """The doctor: tests the backend from both sides and prints the exact fix for what is wrong.
 
-Each check is one of the traps that users of Label Studio fall into; see README, "When something
-does not work".
+Each check is one of the traps that users of Label Studio fall into; see docs/troubleshoot.md.
 """
 
 from __future__ import annotations

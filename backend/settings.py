@@ -378,7 +378,7 @@ def _is_secret(f: Field[Any]) -> bool:
 
 
 def table() -> list[tuple[str, str, str]]:
-    """Rows (variable, default, meaning) for `python -m backend settings` and the README."""
+    """Rows (variable, default, meaning) of every setting, for its command and the reference."""
     rows = []
     for f in fields(Settings):
         default = "" if f.default in (None, ()) else str(f.default)
