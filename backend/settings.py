@@ -387,6 +387,6 @@ def table() -> list[tuple[str, str, str]]:
 
 
 def file_note() -> str:
-    """The sentence about files of secrets, for the same two places."""
+    """The sentence that both say about files of secrets."""
     names = ", ".join(f.name.upper() for f in fields(Settings) if _is_secret(f))
     return f"Secrets may lie in files, which NAME_FILE names: {names}."

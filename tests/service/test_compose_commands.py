@@ -229,6 +229,13 @@ def test_a_command_can_write_to_its_volume_and_a_temporary_folder_alone(machine:
     assert "NoNewPrivs:\\t1" in said
 
 
+def test_generated_code_is_kept_in_without_any_right(machine: Machine) -> None:
+    script = "from specialists import isolation; print(isolation.find().name)"
+    argv, environ = machine.argv(["python", "-c", script]), machine.environment("review")
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() in ("bubblewrap", "landlock"), done.stderr
+
+
 def test_redis_wants_the_password(redis_port: int) -> None:
     with Redis(port=redis_port) as stranger, pytest.raises(AuthenticationError):
         stranger.ping()
