@@ -45,7 +45,7 @@ def fill(out: Path) -> None:
 def manifest(name: str) -> CommitteeManifest:
     """A committee of one member."""
     members = [{"name": "m", "source": "embedded:sentiment", "label_map": {}, "checkpoint": name}]
-    control = {"labels": {"labels": [{"name": "Positive", "aliases": []}]}, "members": members}
+    control = {"labels": {"labels": [{"name": "Positive", "synonyms": []}]}, "members": members}
     return CommitteeManifest.from_json(
         {"project_id": 7, "stage": 1, "parent": None, "controls": {"mood": control}}
     )
