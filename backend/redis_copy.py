@@ -81,7 +81,7 @@ def _group(client: redis.Redis, pattern: str, project: str | None) -> Iterator[s
     else:
         raise RedisChanging("Redis changes too fast to be copied; try again when less is done.")
     for key, kind, value in found:
-        yield json.dumps({"key": key, "type": kind, "value": value}) + "\n"
+        yield json.dumps({"key": key, "type": kind, "value": value}, sort_keys=True) + "\n"
 
 
 def _members(client: redis.Redis, pattern: str, project: str | None) -> list[str]:

@@ -45,7 +45,7 @@ def fill(out: Path) -> None:
 def manifest(name: str) -> CommitteeManifest:
     """A committee of one member."""
     members = [{"name": "m", "source": "embedded:sentiment", "label_map": {}, "checkpoint": name}]
-    control = {"labels": {"labels": [{"name": "Positive", "aliases": []}]}, "members": members}
+    control = {"labels": {"labels": [{"name": "Positive", "synonyms": []}]}, "members": members}
     return CommitteeManifest.from_json(
         {"project_id": 7, "stage": 1, "parent": None, "controls": {"mood": control}}
     )
@@ -94,14 +94,14 @@ def writer(url: str, cache: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_writer_killed_at_any_byte_shows_whole_checkpoints_or_nothing(
     wire: Wire, url: str, machine: Callable[[], BucketStore], tmp_path: Path, seed: int
 ) -> None:
     moment = random.Random(seed).randrange(3 * FILE_BYTES + 6000)  # the rest: headers, the manifest
     with writer(url, tmp_path) as process:
         wire.after(moment, process.kill)
-        process.wait(60)
+        process.wait(300)
     wire.mend()
     for path in objects(url):
         if path.endswith("checksums.json"):
@@ -121,7 +121,7 @@ def test_what_killed_writers_left_is_swept(
 ) -> None:
     with writer(url, tmp_path) as process:
         wire.after(2 * FILE_BYTES, process.kill)
-        process.wait(60)
+        process.wait(300)
     assert 1 <= len(objects(url)) <= 3
     time.sleep(1.1)  # the server tells whole seconds
     assert machine().sweep(3600) == 0
@@ -138,7 +138,7 @@ def test_two_writers_of_the_same_content_end_with_one_copy(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(found) == 3 and len(set(found)) == 1
     assert len(objects(url)) == 4
     assert machine().open(found[0]).is_dir()

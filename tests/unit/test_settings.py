@@ -82,6 +82,17 @@ def test_values_are_read_in_their_types() -> None:
     assert settings.stage_size == Settings().stage_size
 
 
+def test_checkpoints_lie_in_a_folder_or_in_a_bucket() -> None:
+    bucket = Settings.from_env({"MODEL_DIR": "s3://bucket/prefix", "DATA_DIR": "/data"})
+    assert bucket.bucket == "s3://bucket/prefix"
+    assert bucket.models == Path("/data/models"), "copies, and what each machine makes of them"
+    assert Settings.from_env({"MODEL_DIR": "/models"}).bucket == ""
+    for wrong in ("s3://", "s3://key:secret@bucket/x", "s3://bucket?x=1", "S3 ://bucket"):
+        message = refusal(MODEL_DIR=wrong)
+        assert message.startswith("MODEL_DIR must be a folder, or a URL such as s3://bucket")
+        assert "secret@" not in message
+
+
 @pytest.mark.parametrize("name", RANGES)
 def test_a_number_outside_its_range_is_refused(name: str) -> None:
     low, high = RANGES[name]
