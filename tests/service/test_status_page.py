@@ -258,7 +258,7 @@ print("MODULES", *sys.modules, "NEW", *set(sys.modules) - before)
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     loaded, new = done.stdout.partition("MODULES")[2].split("NEW")
