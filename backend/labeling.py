@@ -17,6 +17,7 @@ from backend import predictions
 from backend.audit import is_audit
 from backend.committees import Committees
 from backend.evidence_store import EvidenceStore, Row, Shown, text_hash
+from backend.ids import is_id
 from backend.label_config import Control, text_of
 from backend.predictions import Part
 from backend.projects import Desk, HardSample
@@ -212,11 +213,6 @@ def note(desk: Desk, labeled: Sequence[Labeled]) -> None:
     """Put the hard samples of labeled tasks up for review and take the settled ones off."""
     desk.settle_hard(member for one in labeled for member in one.settled)
     desk.add_hard(sample for one in labeled for sample in one.hard)
-
-
-def is_id(value: object) -> bool:
-    """Whether a task id is one that Label Studio gives."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown_of(part: Part, *, audited: bool) -> Shown:

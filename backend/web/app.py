@@ -10,6 +10,7 @@ from backend.committees import check_runtime
 from backend.model import AutoAnnotator
 from backend.web import problems
 from backend.web.guard import Guard
+from backend.web.openapi import OpenApi
 from backend.web.routes import Health, JobStatus, Predict, Setup, Versions, Webhook
 from backend.wiring import Wiring
 
@@ -28,5 +29,6 @@ def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     app.add_route("/webhook", Webhook(wiring, limit))
     app.add_route("/versions", Versions(wiring))
     app.add_route("/job_status", JobStatus(wiring, limit))
+    app.add_route("/openapi.json", OpenApi())
     problems.handle(app)
     return app
