@@ -1,4 +1,4 @@
-"""Ids of Label Studio: whole numbers as its database has them, bounded so that ours can hold them."""
+"""Ids of Label Studio: whole numbers as its database has them, and ours can hold."""
 
 from __future__ import annotations
 

@@ -151,7 +151,11 @@ def _unreadable(shown: Tag) -> str:
         return f"the text of {shown} is encoded"
     if "{{" in shown["value"]:
         return f"{shown} is repeated"
-    return "" if has_variable(shown["value"]) else f"{shown} shows no field of the task ($field), or too many"
+    return (
+        ""
+        if has_variable(shown["value"])
+        else f"{shown} shows no field of the task ($field), or too many"
+    )
 
 
 def _targets(tag: Tag) -> list[str]:

@@ -78,7 +78,7 @@ _SCHEMAS: Schema = {
             "status": {"const": "UP"},
             "model_class": _TEXT,
             "version": _TEXT,
-            "runtimes": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "runtimes": {"type": "array", "items": _TEXT},
             "models_mb": {"type": "number", "minimum": 0},
             "waiting_tokens": _WHOLE,
             "padding_waste": {"type": "number", "minimum": 0, "maximum": 1},
