@@ -102,7 +102,7 @@ def read(raw: bytes, limit: int = 1000, *, chunked: bool = False) -> dict[str, A
 
 def test_a_body_in_chunks_is_read_and_bounded() -> None:
     assert read(b'{"a": 1}', chunked=True) == {"a": 1}
-    with pytest.raises(falcon.HTTPContentTooLarge, match="") as caught:
+    with pytest.raises(falcon.HTTPContentTooLarge) as caught:
         read(b'{"a": "' + b"x" * 2000 + b'"}', chunked=True)
     assert "MAX_BODY_MB" in str(caught.value.description)
     with pytest.raises(falcon.HTTPContentTooLarge):
