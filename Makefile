@@ -64,7 +64,7 @@ service: setup-dev setup-label-studio ## Tests with real Redis, workers and serv
 	@$(BIN)/pytest tests/service
 
 fuzz: setup-dev ## Send the backend over 10,000 odd inputs; FUZZ_SEED=N for others.
-	@FUZZ_EXAMPLES=600 $(BIN)/pytest tests/fuzz
+	@FUZZ_EXAMPLES=900 $(BIN)/pytest tests/fuzz
 
 e2e: setup-dev setup-label-studio ## Tests with a real Label Studio and a real browser.
 	@$(BIN)/pytest tests/e2e

@@ -25,11 +25,15 @@ SETTINGS = settings(
 )
 
 
-def fuzz(**inputs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a test a target: it is run with many inputs from these strategies."""
+def fuzz(share: float = 1.0, **inputs: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a test a target: it is run with many inputs from these strategies.
+
+    `share` is less than 1 for those that are slow: they ask another process.
+    """
+    limited = settings(SETTINGS, max_examples=max(10, int(EXAMPLES * share)))
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        target: Callable[..., None] = SETTINGS(given(**inputs)(test))
+        target: Callable[..., None] = limited(given(**inputs)(test))
         return target if SEED is None else seed(int(SEED))(target)
 
     return decorate

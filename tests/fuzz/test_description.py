@@ -39,7 +39,9 @@ def test_description(machine: Machine, path: str, method: str) -> None:
     operation = schemathesis.openapi.from_url(f"{url}/openapi.json")[path][method.upper()]
     modes = list(GenerationMode) if "requestBody" in PATHS[path][method] else [*GenerationMode][:1]
 
-    @fuzz(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
+    @fuzz(
+        share=0.25, case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes))
+    )
     def target(case: Any) -> None:
         INPUTS[f"description: {path}"] += 1
         answer = case.call_and_validate(checks=CHECKS, timeout=HANG_S)

@@ -13,6 +13,7 @@ from falcon import testing
 
 from backend.annotations import read_hook
 from backend.config_labels import MAX_LABELS
+from backend.doctor import _protection
 from backend.errors import BadRequest, LabelConfigError
 from backend.ids import MAX_ID, is_id, project_number
 from backend.label_config import MAX_CONTROLS, MAX_NAME_CHARS, left_alone, parse, text_of
@@ -20,6 +21,7 @@ from backend.settings import Settings
 from backend.task_text import MAX_CHARS
 from backend.web import bodies, openapi, problems
 from backend.web.guard import Guard
+from backend.wiring import Wiring
 
 BASIC = {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()}
 SECRET = {"X-Webhook-Secret": "s3"}
@@ -226,3 +228,21 @@ def test_the_description_is_plain_json_and_its_references_lead_somewhere() -> No
         for key in part.split('"')[0].removeprefix("#/").split("/"):
             found = found[key]
         assert isinstance(found, dict)
+
+
+# The doctor
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({}, ""),
+        ({"HOST": "127.0.0.2"}, ""),
+        ({"HOST": "0.0.0.0"}, "without a password"),
+        ({"HOST": "0.0.0.0", "WEBHOOK_SECRET": "s3"}, "webhooks alone"),
+        ({"HOST": "0.0.0.0", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "p"}, ""),
+    ],
+)
+def test_the_doctor_warns_of_an_open_port(settings: dict[str, str], warned: str) -> None:
+    found = " ".join(one.what for one in _protection(Wiring(Settings.from_env(settings))))
+    assert (warned in found) if warned else not found
