@@ -16,7 +16,7 @@ BACKEND := $(BIN)/python -m backend
 PIP := -m pip install --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-label-studio check format reference unit service e2e test lock audit secrets demo run down logs clean
+.PHONY: help setup setup-dev setup-label-studio check format reference unit service fuzz e2e test lock audit secrets demo run down logs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -66,11 +66,14 @@ unit: setup-dev ## Fast tests without sockets.
 service: setup-dev setup-label-studio ## Tests with real Redis, workers and servers.
 	@$(BIN)/pytest tests/service
 
+fuzz: setup-dev ## Send the backend over 10,000 odd inputs; FUZZ_SEED=N for others.
+	@FUZZ_EXAMPLES=900 $(BIN)/pytest tests/fuzz
+
 e2e: setup-dev setup-label-studio ## Tests with a real Label Studio and a real browser.
 	@$(BIN)/pytest tests/e2e
 
 test: setup-dev setup-label-studio ## All tests.
-	@$(BIN)/pytest tests/unit tests/service tests/e2e
+	@$(BIN)/pytest tests/unit tests/service tests/fuzz tests/e2e
 
 lock: setup-dev ## Resolve requirements.lock, what the image installs, anew.
 	@rm -f requirements.lock

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.errors import BadRequest
+from backend.ids import MAX_ID, is_id, project_number
 from backend.label_config import Control, parse
 from backend.regions import labels_of
 from training.label_names import LabelNames
@@ -199,7 +200,7 @@ def _person(value: Any) -> int:
     """Return the user id behind `completed_by`: a number, a user object or nothing."""
     if isinstance(value, Mapping):
         value = value.get("id")
-    return value if isinstance(value, int) else _UNKNOWN_PERSON
+    return value if is_id(value) else _UNKNOWN_PERSON
 
 
 def _epoch_s(annotation: Row) -> float:
@@ -218,8 +219,8 @@ def _project_id(body: Row) -> int:
     if value is None:
         value = next((row.get("project") for row in _rows(body, "tasks")), None)
     try:
-        return int(str(value).partition(".")[0])
-    except ValueError as error:
+        return project_number(value)
+    except BadRequest as error:
         raise _malformed("project.id", "a project id") from error
 
 
@@ -244,10 +245,10 @@ def _rows(body: Row, name: str) -> list[Row]:
 
 
 def _int(row: Row, key: str, name: str) -> int:
-    """Read a whole number."""
+    """Read an id."""
     value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _malformed(name, "a whole number")
+    if not is_id(value):
+        raise _malformed(name, f"a whole number from 0 to {MAX_ID}")
     return value
 
 

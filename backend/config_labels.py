@@ -20,6 +20,12 @@ from specialists.types import Label, LabelSet
 
 MAX_DESCRIPTION_CHARS = 500
 MAX_RATING = 100
+MAX_LABELS = 5000
+"""Of one control: each is compared with every text, and stored with every vote."""
+
+CONTROLS = ("choices", "taxonomy", "rating")
+"""The kinds of tags that classify."""
+
 _DEFAULT_RATING = "5"  # of Label Studio
 
 _Path = tuple[Tag, ...]  # Choice tags, the outermost first
@@ -37,7 +43,7 @@ class Answers:
 def answers_of(control: Tag) -> Answers:
     """Read a Choices, Taxonomy or Rating tag; without labels where the config has none.
 
-    Raises LabelConfigError when they are nested deeper than MAX_DEPTH.
+    Raises LabelConfigError when they are nested deeper than MAX_DEPTH, or more than MAX_LABELS.
     """
     if control.kind == "rating":
         return _rating(control)
@@ -66,6 +72,12 @@ def _choices(control: Tag, kind: Kind, multiple: bool) -> Answers:
         parts = [choice.exact("alias") or choice.exact("value") for choice in path]
         if all(part.strip() for part in parts):
             found.setdefault(parts[0] if kind == "choices" else name_of(parts), path)
+    if len(found) > MAX_LABELS:
+        raise LabelConfigError(
+            "Too many labels",
+            f"{control} has {len(found)}; at most {MAX_LABELS} can be told apart.",
+            "Leave labels out, or ask in two steps.",
+        )
     shared = Counter(word.casefold() for path in found.values() for word in {*_own(path)})
     labels = tuple(Label(name, _synonyms(name, path, shared)) for name, path in found.items())
     described = ((name, _description(path)) for name, path in found.items())
@@ -79,7 +91,7 @@ def _outermost(parent: Element) -> Iterator[_Path]:
         tag = Tag.of(waiting.pop())
         if tag.kind == "choice":
             yield (tag,)
-        else:
+        elif tag.kind not in CONTROLS:  # one within another has labels of its own
             waiting.extend(list(tag.element)[::-1])
 
 

@@ -15,6 +15,8 @@ from backend.errors import LabelConfigError
 MAX_CONFIG_BYTES = 1_048_576
 """Thousands of choices fit into 200 kB; more than this is no label config."""
 
+_SHOWN_CHARS = 60  # of a name in a message
+
 FIX = (
     "Give the project a <Choices>, <Taxonomy> or <Rating> tag whose toName names a <Text>, "
     '<HyperText> or <Paragraphs> tag, with value="$field" for a field that holds the text itself.'
@@ -47,7 +49,11 @@ class Tag:
         return self[name].lower() == "true"
 
     def __str__(self) -> str:
-        return f"{self.element.tag} '{self['name']}'"
+        return f"{_short(self.element.tag)} '{_short(self['name'])}'"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}..."
 
 
 def tags_of(xml: str) -> list[Tag]:

@@ -174,10 +174,12 @@ def _own_address(wiring: Wiring) -> Iterator[Finding]:
 
 def _protection(wiring: Wiring) -> Iterator[Finding]:
     settings = wiring.settings
-    if settings.host not in ("127.0.0.1", "localhost", "::1") and not settings.basic_auth_user:
+    loopback = settings.host in ("localhost", "::1") or settings.host.startswith("127.")
+    if not loopback and not settings.basic_auth_user:
+        but = "; WEBHOOK_SECRET guards webhooks alone" if settings.webhook_secret else ""
         yield Finding(
             "warn",
-            f"The backend listens on {settings.host} without a password",
+            f"The backend listens on {settings.host} without a password{but}",
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS, then run connect again",
         )
 

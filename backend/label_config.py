@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.config_labels import answers_of
+from backend.config_labels import CONTROLS, answers_of
 from backend.config_xml import FIX, MAX_CONFIG_BYTES, Tag, tags_of
 from backend.errors import LabelConfigError
 from backend.regions import TAKEN, Kind
@@ -22,7 +22,12 @@ __all__ = ["MAX_CONFIG_BYTES", "Control", "guideline_of", "left_alone", "parse",
 MAX_GUIDELINE_CHARS = 20_000
 """Some 5,000 tokens, sent with every call to the LLM: more than ten pages of instructions."""
 
-_CONTROLS = ("choices", "taxonomy", "rating")
+MAX_CONTROLS = 50
+"""Each has a committee of its own."""
+
+MAX_NAME_CHARS = 200
+"""Of a control: a part of keys and file rows."""
+
 _FORMS: Mapping[str, Form] = {"text": "text", "hypertext": "html", "paragraphs": "dialogue"}
 _RATIONALE_NAMES = ("rationale", "reason", "explanation")
 _LISTED = 10
@@ -86,15 +91,24 @@ def _encodable(text: str) -> str:
 
 def _read(tags: Sequence[Tag]) -> list[tuple[Tag, Control | str]]:
     """Read each tag that could classify: the control, or why it is left alone."""
+    asking = [tag for tag in tags if tag.kind in CONTROLS]
+    if len(asking) > MAX_CONTROLS:
+        raise LabelConfigError(
+            "Too many controls",
+            f"{len(asking)} tags could classify; at most {MAX_CONTROLS} are read.",
+            "Split the project.",
+        )
     objects = {tag["name"]: tag for tag in tags if tag["name"] and not tag["toname"]}
     areas = [tag for tag in tags if tag.kind == "textarea"]
-    return [(tag, _control(tag, objects, areas)) for tag in tags if tag.kind in _CONTROLS]
+    return [(tag, _control(tag, objects, areas)) for tag in asking]
 
 
 def _control(tag: Tag, objects: Mapping[str, Tag], areas: Iterable[Tag]) -> Control | str:
     """Build the control of one tag; in words why not, when it does not classify a whole text."""
     if not tag["name"]:
         return "it has no name"
+    if len(tag["name"]) > MAX_NAME_CHARS:
+        return f"its name is longer than {MAX_NAME_CHARS} characters"
     if tag.says("perregion") or tag.says("peritem") or tag.says("labeling"):
         return "it is about parts of what is shown"
     wanted = [objects[name] for name in _targets(tag) if name in objects]
@@ -137,7 +151,11 @@ def _unreadable(shown: Tag) -> str:
         return f"the text of {shown} is encoded"
     if "{{" in shown["value"]:
         return f"{shown} is repeated"
-    return "" if has_variable(shown["value"]) else f"{shown} shows no field of the task ($field)"
+    return (
+        ""
+        if has_variable(shown["value"])
+        else f"{shown} shows no field of the task ($field), or too many"
+    )
 
 
 def _targets(tag: Tag) -> list[str]:

@@ -17,6 +17,7 @@ from backend import predictions
 from backend.audit import is_audit
 from backend.committees import Committees
 from backend.evidence_store import EvidenceStore, Row, Shown, text_hash
+from backend.ids import is_id
 from backend.label_config import Control, text_of
 from backend.predictions import Part
 from backend.projects import Desk, HardSample
@@ -219,11 +220,6 @@ def note(desk: Desk, labeled: Sequence[Labeled]) -> None:
         [member for one in labeled for member in one.settled],
         sum(one.votes for one in labeled),
     )
-
-
-def is_id(value: object) -> bool:
-    """Whether a task id is one that Label Studio gives."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown_of(part: Part, *, audited: bool) -> Shown:

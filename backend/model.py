@@ -22,6 +22,7 @@ from backend import agreement, project_settings
 from backend.annotations import Hook, HumanAnswer, read_hook
 from backend.config_xml import FIX
 from backend.errors import BadRequest
+from backend.ids import project_number
 from backend.jobs.backlog import QUIET_S, people_key
 from backend.label_changes import adopt, serve_labels
 from backend.label_config import Control, parse, text_of
@@ -248,19 +249,3 @@ def record_answers(
             desk.settle_hard([f"{answer.task_id}:{control.name}"])
     agreement.note(wiring, project_id, new)
     return new
-
-
-def project_number(value: object) -> int:
-    """The project id of `7`, `"7"` or Label Studio's `"7.1795324913"` (id.created_at).
-
-    Raises:
-        BadRequest: It is none of these.
-    """
-    head = str(value).split(".", 1)[0]
-    if not head.isdecimal():
-        raise BadRequest(
-            "Unknown project",
-            f"project is {str(value)[:40]!r}; expected an id such as '7'.",
-            "Send the project as Label Studio does.",
-        )
-    return int(head)

@@ -70,6 +70,8 @@ def change(client: redis.Redis, project_id: int, given: Mapping[str, str]) -> No
         raise SettingsError(f"guidelines has {chars} characters; allowed: {MAX_GUIDELINE_CHARS}.")
     kept: dict[Any, Any] = {name: text.strip() for name, text in given.items() if text.strip()}
     _values({name: text for name, text in kept.items() if name in NAMES})
+    if not given:
+        return
     with client.pipeline() as pipe:
         pipe.hdel(settings_key(project_id), *given)
         if kept:

@@ -124,7 +124,7 @@ class Queues:
         """State of one RQ job, `meta` with how far it is; None when unknown."""
         try:
             job = Job.fetch(job_id, self._raw, serializer=JSONSerializer)
-        except NoSuchJobError:
+        except (NoSuchJobError, ValueError):  # an id that no job can have
             return None
         return {
             "job_id": job_id,

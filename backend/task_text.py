@@ -15,6 +15,10 @@ from typing import Any, Literal
 
 Form = Literal["text", "html", "dialogue"]
 
+MAX_CHARS = 1_000_000
+"""Of a text: models read 65,536 of them at most (specialists/encoder.py), the rest is not kept."""
+
+_MAX_VARIABLES = 100  # in one template: each may stand for MAX_CHARS
 _VARIABLE = re.compile(r"\$([\w\[\].{}]+)")
 _KEY = re.compile(r"[^.\[\]]+")
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -48,16 +52,20 @@ class TextSource:
     text_key: str = "text"
 
     def read(self, data: Mapping[str, Any]) -> str:
-        """Take the text from a task's data; empty when none of its variables has a value."""
+        """Take the text from a task's data, MAX_CHARS at most.
+
+        It is empty when none of its variables has a value.
+        """
         whole = _VARIABLE.fullmatch(self.value)
         if self.form == "dialogue":
-            return self._dialogue(_find(data, whole[1])) if whole else ""
+            return self._dialogue(_find(data, whole[1]))[:MAX_CHARS] if whole else ""
         text = _plain(_find(data, whole[1])) if whole else self._filled(data)
-        return visible_text(text) if self.form == "html" else text
+        return (visible_text(text) if self.form == "html" else text)[:MAX_CHARS]
 
     def _filled(self, data: Mapping[str, Any]) -> str:
         """The template with its variables filled in; what a task lacks is left out."""
-        found = {name: _plain(_find(data, name)) for name in _VARIABLE.findall(self.value)}
+        names = _VARIABLE.findall(self.value)
+        found = {name: _plain(_find(data, name))[:MAX_CHARS] for name in names}
         if not any(text.strip() for text in found.values()):
             return ""
         return _VARIABLE.sub(lambda variable: found[variable[1]], self.value)
@@ -76,8 +84,8 @@ class TextSource:
 
 
 def has_variable(value: str) -> bool:
-    """Whether a template takes anything from a task."""
-    return bool(_VARIABLE.search(value))
+    """Whether a template takes anything from a task, and not absurdly much."""
+    return 0 < len(_VARIABLE.findall(value)) <= _MAX_VARIABLES
 
 
 def _find(data: Mapping[str, Any], path: str) -> Any:

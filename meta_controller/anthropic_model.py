@@ -13,6 +13,7 @@ from anthropic import (
     APIConnectionError,
     APIResponseValidationError,
     APIStatusError,
+    DefaultHttpxClient,
     RetryableError,
 )
 from anthropic.types import Message, OutputConfigParam, TextBlockParam, Usage
@@ -42,7 +43,12 @@ class AnthropicModel(ChatModel):
         # Models before Claude 4.6 refuse the effort setting; newer ones think at length without.
         self._effort = Option()
         self.client = Anthropic(
-            api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
+            api_key=api_key,
+            base_url=base_url or None,
+            timeout=timeout_s,
+            max_retries=0,
+            # A redirect would take the texts, and the key in x-api-key, to whom it names.
+            http_client=DefaultHttpxClient(timeout=timeout_s, follow_redirects=False),
         )
 
     def complete(self, prompt: Prompt) -> Completion:

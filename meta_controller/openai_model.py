@@ -14,6 +14,7 @@ from openai import (
     APIResponseValidationError,
     APIStatusError,
     ContentFilterFinishReasonError,
+    DefaultHttpxClient,
     LengthFinishReasonError,
     OpenAI,
     OpenAIError,
@@ -51,7 +52,12 @@ class OpenAIModel(ChatModel):
         super().__init__(model, base_url)
         self._options = {name: Option() for name in _OPTIONAL}
         self.client = OpenAI(
-            api_key=api_key, base_url=base_url or None, timeout=timeout_s, max_retries=0
+            api_key=api_key,
+            base_url=base_url or None,
+            timeout=timeout_s,
+            max_retries=0,
+            # A redirect would take the texts to whom it names.
+            http_client=DefaultHttpxClient(timeout=timeout_s, follow_redirects=False),
         )
 
     def complete(self, prompt: Prompt) -> Completion:

@@ -41,7 +41,10 @@ class Similarity(Model):
         """`phrases` go from what is said of labels to their names; a label of none is its name."""
         super().__init__(runtime, encoder)
         self._embedder = Embedder(runtime, encoder, len(labels.labels))
-        said = [[p for p, of in phrases.items() if of == name] or [name] for name in labels.names]
+        by_name: dict[str, list[str]] = {}
+        for phrase, name in phrases.items():
+            by_name.setdefault(name, []).append(phrase)
+        said = [by_name.get(name) or [name] for name in labels.names]
         seen = self._sentences(self._embedder.observe([words(p) for some in said for p in some]))
         ends = np.cumsum([len(some) for some in said])
         means = [part.mean(axis=0) for part in np.split(seen, ends[:-1])]

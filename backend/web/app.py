@@ -12,6 +12,7 @@ from backend.web import problems
 from backend.web.guard import Guard
 from backend.web.metrics import Metrics, registry_of
 from backend.web.observer import Observer
+from backend.web.openapi import OpenApi
 from backend.web.page.routes import Actions, Status, StatusPage
 from backend.web.routes import Health, JobStatus, Predict, Setup, Versions, Webhook
 from backend.wiring import Wiring
@@ -36,5 +37,6 @@ def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     app.add_route("/webhook", Webhook(wiring, limit))
     app.add_route("/versions", Versions(wiring))
     app.add_route("/job_status", JobStatus(wiring, limit))
+    app.add_route("/openapi.json", OpenApi())
     problems.handle(app)
     return app

@@ -13,8 +13,9 @@ from backend.settings import Settings
 class Guard:
     """Basic auth on everything but /health; webhooks may carry the webhook secret instead.
 
-    Compared in constant time. Label Studio sends no auth with annotation hooks, so `connect` puts
-    the header on the webhook.
+    With the secret alone, only webhooks need it. Compared in constant time, user and password as
+    one. Label Studio sends no auth with annotation hooks, so `connect` puts the header on the
+    webhook.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -24,13 +25,14 @@ class Guard:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Refuse what carries neither."""
-        if req.path == "/health" or not (self._basic or self._secret):
+        # The router leaves out slashes at the start, and so must whoever asks for whom it is.
+        path = "/" + req.path.lstrip("/")
+        if path == "/health" or not (self._basic or self._secret):
             return
-        given = (req.get_header("Authorization") or "").encode()
-        if self._basic and hmac.compare_digest(given, self._basic):
+        if self._basic and hmac.compare_digest(_header(req, "Authorization"), self._basic):
             return
-        if req.path == "/webhook":
-            sent = (req.get_header("X-Webhook-Secret") or "").encode()
+        if path == "/webhook":
+            sent = _header(req, "X-Webhook-Secret")
             if self._secret and hmac.compare_digest(sent, self._secret):
                 return
         elif not self._basic:
@@ -39,5 +41,10 @@ class Guard:
             title="Not authorized",
             description="This backend is protected. Give Label Studio its basic auth user and "
             "password; for webhooks run: python -m backend connect --project ID",
-            challenges=['Basic realm="AutoAnnotator"'],
+            challenges=['Basic realm="AutoAnnotator"'] if self._basic else [],
         )
+
+
+def _header(req: falcon.Request, name: str) -> bytes:
+    """The bytes of a header; WSGI hands them over as Latin-1, whatever they were (PEP 3333)."""
+    return (req.get_header(name) or "").encode("latin-1", "replace")

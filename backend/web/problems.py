@@ -17,6 +17,13 @@ logger = logging.getLogger(__name__)
 
 _RETRY_S = 5
 
+_NEXT_STEPS = {
+    401: "Send the user and password that are set here, or the webhook's secret.",
+    404: "GET /openapi.json lists the addresses.",
+    405: "GET /openapi.json lists the methods of each address.",
+    413: "Send less at once, or raise MAX_BODY_MB.",
+}
+
 
 def handle(app: falcon.App[Any, Any]) -> None:
     """Answer every error of this app as JSON."""
@@ -97,4 +104,8 @@ def _unexpected(
 
 
 def _serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
-    resp.media = {"title": error.title, "description": error.description or "", "next_step": ""}
+    resp.media = {
+        "title": error.title,
+        "description": error.description or f"{req.method} is not possible here.",
+        "next_step": _NEXT_STEPS.get(error.status_code, "GET /openapi.json says what is expected."),
+    }

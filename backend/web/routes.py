@@ -12,9 +12,12 @@ import falcon
 
 from backend import __version__
 from backend.errors import BadRequest
-from backend.model import AutoAnnotator, project_number
+from backend.ids import project_number
+from backend.model import AutoAnnotator
 from backend.web import bodies
 from backend.wiring import Wiring
+
+_MAX_JOB_CHARS = 200  # those of RQ have 36, ours about as many
 
 
 class Health:
@@ -124,6 +127,12 @@ class JobStatus:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the job's status; an unknown job is `unknown`, as it may be long done."""
-        job_id = str(bodies.needed(bodies.read(req, self._limit), "job", "a job id"))
+        job_id = bodies.needed(bodies.read(req, self._limit), "job", "a job id")
+        if not isinstance(job_id, str) or len(job_id) > _MAX_JOB_CHARS:
+            raise BadRequest(
+                "No job id",
+                f"job is no text of at most {_MAX_JOB_CHARS} characters.",
+                "Send a job's id as job.",
+            )
         found = self._wiring.queues.job(job_id)
         resp.media = found or {"job_id": job_id, "status": "unknown"}
