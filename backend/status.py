@@ -40,7 +40,6 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
     stage = desk.stage()
     history = promotions.history()
     own, told = project_settings.read(wiring.redis, project_id), wiring.queues.told("train")
-    unanswered = [one.error for one in desk.hard() if one.error]
     return {
         "id": project_id,
         "title": project.title if project else "",
@@ -49,7 +48,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "kept": promotions.kept(wiring.settings.keep_tags),
         "last_card": asdict(history[0]) if history else None,
         "waiting": desk.waiting(),
-        "left_to_people": {error: unanswered.count(error) for error in sorted(set(unanswered))},
+        "left_to_people": desk.left_to_people(),
         "pool": {
             "waiting": pool.waiting(),
             "set_aside": pool.size_aside(),

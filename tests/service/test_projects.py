@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -83,7 +84,7 @@ def test_hard_samples_wait_until_settled(desk: Desk) -> None:
 def test_what_is_left_to_people_stays_hard_and_says_why(desk: Desk, redis: Redis) -> None:
     desk.add_hard([sample(1)])
     with redis.pipeline() as pipe:
-        desk.leave_to_people(sample(1), "The LLM is unsure", pipe)
+        desk.leave_to_people([replace(sample(1), error="The LLM is unsure")], pipe)
         assert len(desk.to_review()) == 1  # not before the pipeline runs
         pipe.execute()
     assert desk.to_review() == []
