@@ -37,6 +37,7 @@ from backend.jobs.questions import Questions
 from backend.jobs.stored import Stored
 from backend.label_config import parse as controls_of
 from backend.labeling import Labeler
+from backend.lease import Lease
 from backend.model import AutoAnnotator
 from backend.projects import Project
 from backend.scheduler import Scheduler
@@ -127,8 +128,12 @@ class Simulation:
 
     def job(self, name: str, work: Callable[..., str]) -> None:
         """Run a job under its lease, as a worker does."""
-        with self.wiring.lease(lease_name(name, PROJECT)) as lease:
+        with self.lease(name) as lease:
             work(self.wiring, PROJECT, lease)
+
+    def lease(self, job: str) -> Lease:
+        """A job's lease; nobody else wants it, and a busy machine must not make it lost."""
+        return Lease(self.wiring.redis, lease_name(job, PROJECT), ttl_s=600.0)
 
     def grow(self, tasks: int) -> None:
         """Import tasks until there are so many; predict, answer, ask, refit and write back."""
@@ -262,7 +267,7 @@ def passes(one: Simulation) -> dict[str, float]:
     """Seconds of what reads or changes the whole project."""
     wiring = one.wiring
     desk, pool = wiring.projects.desk(PROJECT), wiring.pool(PROJECT)
-    with wiring.lease(lease_name("review", PROJECT)) as lease:
+    with one.lease("review") as lease:
         found = {
             "status": best(lambda: status.collect(wiring), 2),
             "hard samples": best(desk.hard, 1),

@@ -13,6 +13,7 @@ import redis
 
 _SAMPLES = 2000  # members of a large key by which Redis estimates its bytes
 _NUMBER = re.compile(r"(?<=:)\d+(?=:|$)")
+_UUID = re.compile(r"(?<=:)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=:|$)")
 _DATE = re.compile(r"(?<=:)\d{4}-\d\d-\d\d(?=:|$)")
 _STARTED = 0.002
 """Seconds below which an operation's growth is chance."""
@@ -44,7 +45,7 @@ class Snapshot:
 
 def family(key: str) -> str:
     """A key's kind: its name without ids and dates."""
-    return _NUMBER.sub("N", _DATE.sub("DAY", key))
+    return _NUMBER.sub("N", _UUID.sub("ID", _DATE.sub("DAY", key)))
 
 
 def families(client: redis.Redis) -> dict[str, Size]:
