@@ -31,6 +31,8 @@ from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.errors import CheckpointDamaged
 
+_COUNTED = ("id", "total_annotations")
+
 Row = Mapping[str, Any]
 
 
@@ -69,7 +71,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     # Read before the tasks: what comes in between must not count as withdrawn or deleted.
     known = wiring.pool(project_id).annotation_ids()
     observed = wiring.evidence.task_ids(project_id)
-    tasks = list(wiring.label_studio.tasks(project_id))
+    tasks = [_needed(task) for task in wiring.label_studio.tasks(project_id)]
     read = _annotations(wiring, project, tasks, known)
     wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
@@ -78,6 +80,11 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     wiring.redis.set(next_key(project_id), time.time() + pause_s)
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
+
+
+def _needed(task: Row) -> Row:
+    """What is kept of a task until all are read: of most only that nobody answered it."""
+    return task if task.get("annotations") else {name: task.get(name) for name in _COUNTED}
 
 
 def _annotations(wiring: Wiring, project: Project, tasks: Sequence[Row], known: set[int]) -> int:

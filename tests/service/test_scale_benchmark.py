@@ -1,4 +1,4 @@
-"""benchmarks.scale on a small project: the product's own jobs run, and nothing outgrows the data."""
+"""benchmarks.scale on a small project: the product's own jobs run, nothing outgrows the data."""
 
 from __future__ import annotations
 
