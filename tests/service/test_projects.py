@@ -93,6 +93,21 @@ def test_what_is_left_to_people_stays_hard_and_says_why(desk: Desk, redis: Redis
     assert left.text == "a private text"
 
 
+def test_hard_samples_are_read_and_counted_however_many(
+    desk: Desk, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.projects.AT_ONCE", 100)
+    samples = [sample(task) for task in range(1, 1001)]
+    desk.add_hard(samples)
+    with redis.pipeline() as pipe:
+        for why, some in (("unsure", samples[:3]), ("not worth it", samples[3:10])):
+            desk.leave_to_people([replace(one, error=why) for one in some], pipe)
+        pipe.execute()
+    assert {one.member for one in desk.hard()} == {one.member for one in samples}
+    assert {one.member for one in desk.to_review()} == {one.member for one in samples[10:]}
+    assert desk.left_to_people() == {"not worth it": 7, "unsure": 3}
+
+
 def test_a_sample_that_is_added_and_settled_at_once_is_whole_or_gone(desk: Desk) -> None:
     for _ in range(300):
         at_once(lambda: desk.add_hard([sample(1)]), lambda: desk.settle_hard(["1:sentiment"]))
