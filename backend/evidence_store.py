@@ -22,7 +22,7 @@ from backend.database_file import DatabaseFile
 _CHUNK = 2000
 _VARIABLES = 500  # in one statement; SQLite's oldest limit is 999
 _HASH_BYTES = 16
-_DEAR_S = 0.05  # a count that takes longer serves for 20 times as long as it took
+_MANY = 50_000  # a count of so many tasks serves for 20 times as long as it took
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS evidence (
     control TEXT, tag TEXT, task_id INTEGER, text_hash BLOB, members TEXT, evidence BLOB,
@@ -121,7 +121,7 @@ class EvidenceStore:
         return {int(row[0]) for row in rows}
 
     def count(self, project_id: int) -> int:
-        """How many tasks that are; where counting is dear, as of some seconds ago.
+        """How many tasks that are; where they are many, as of some seconds ago.
 
         The scheduler asks every second, and SQLite reads its whole index for it.
         """
@@ -131,9 +131,8 @@ class EvidenceStore:
             return known
         rows = self._run(project_id, "SELECT COUNT(DISTINCT task_id) FROM evidence")
         counted = int(rows[0][0]) if rows else 0
-        took_s = time.monotonic() - started
-        if took_s > _DEAR_S:
-            self._counted[project_id] = counted, started + 20 * took_s
+        if counted >= _MANY:
+            self._counted[project_id] = counted, started + 20 * (time.monotonic() - started)
         return counted
 
     def forget(self, project_id: int, task_ids: Iterable[int]) -> None:

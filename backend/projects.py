@@ -18,6 +18,7 @@ from typing import Any
 import redis
 from redis.client import Pipeline
 
+MANY = 20_000
 AT_ONCE = 2000
 """Hard samples that one command reads or writes: Redis serves nobody else meanwhile."""
 
@@ -199,19 +200,20 @@ class Desk:
     def left_to_people(self) -> dict[str, int]:
         """How many hard samples are left to people, by why.
 
-        Counting takes seconds where there are hundreds of thousands, so that a count serves for a
-        while: 20 times as long as it took.
+        Counting takes seconds where there are hundreds of thousands: a count of many serves for 20
+        times as long as it took.
         """
         counted = self._redis.get(self._left)
         if counted:
             known: dict[str, int] = json.loads(counted)
             return known
         started = time.monotonic()
-        found = Counter(one.error for one in self.hard() if one.error)
-        kept_ms = max(1, int(20_000 * (time.monotonic() - started)))
-        told = dict(sorted(found.items()))
-        self._redis.set(self._left, json.dumps(told), px=kept_ms)
-        return told
+        samples = self.hard()
+        found = dict(sorted(Counter(one.error for one in samples if one.error).items()))
+        if len(samples) >= MANY:
+            kept_ms = max(1, int(20_000 * (time.monotonic() - started)))
+            self._redis.set(self._left, json.dumps(found), px=kept_ms)
+        return found
 
     # Work in Label Studio
 

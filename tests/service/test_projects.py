@@ -106,6 +106,11 @@ def test_hard_samples_are_read_and_counted_however_many(
     assert {one.member for one in desk.hard()} == {one.member for one in samples}
     assert {one.member for one in desk.to_review()} == {one.member for one in samples[10:]}
     assert desk.left_to_people() == {"not worth it": 7, "unsure": 3}
+    desk.settle_hard([samples[0].member])
+    assert desk.left_to_people() == {"not worth it": 7, "unsure": 2}
+    monkeypatch.setattr("backend.projects.MANY", 900)
+    desk.left_to_people()
+    assert 0 < redis.pttl("aa:project:7:left_to_people"), "a count of many serves for a while"
 
 
 def test_a_sample_that_is_added_and_settled_at_once_is_whole_or_gone(desk: Desk) -> None:
