@@ -19,6 +19,7 @@ import redis
 from redis.client import Pipeline
 
 MANY = 20_000
+"""Hard samples from which on a count of them serves for a while."""
 AT_ONCE = 2000
 """Hard samples that one command reads or writes: Redis serves nobody else meanwhile."""
 
