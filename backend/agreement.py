@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from redis.client import Pipeline
+
 from backend import sway
 from backend.audit import is_audit
 from backend.wiring import Wiring
@@ -44,7 +46,7 @@ def untested_key(project_id: int) -> str:
     return f"aa:project:{project_id}:agreed_untested"
 
 
-def note(wiring: Wiring, project_id: int, verdicts: Iterable[Verdict]) -> None:
+def note(project_id: int, verdicts: Iterable[Verdict], via: Pipeline) -> None:
     """Remember new answers of people, to be looked at."""
     since = time.time() - _RECENT_S
     rows = [
@@ -53,7 +55,7 @@ def note(wiring: Wiring, project_id: int, verdicts: Iterable[Verdict]) -> None:
         if v.at >= since
     ]
     if rows:
-        wiring.redis.rpush(arrived_key(project_id), *rows)
+        via.rpush(arrived_key(project_id), *rows)
 
 
 def forget(wiring: Wiring, project_id: int, controls: Iterable[str], via: Any) -> None:

@@ -202,13 +202,17 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
         return {"recorded": len(hook.answers), "retracted": len(hook.retracted)}
 
     def _wake(self, hook: Hook) -> None:
+        """Wake who has work now; a stage that answers make due waits for the scheduler's look.
+
+        It starts when a burst is over, so never right after an answer.
+        """
         wiring = self._wiring
         if hook.action == "START_TRAINING":
             wiring.projects.desk(self._project).set_stage(now=1)
+            if is_due(wiring, self._project):
+                wiring.queues.wake("train", self._project)
         if hook.created_tasks and wiring.has_label_studio:
             wiring.queues.wake("push", self._project)
-        if is_due(wiring, self._project):
-            wiring.queues.wake("train", self._project)
 
     def _known_config(self) -> str:
         project = self._wiring.projects.get(self._project)
@@ -223,7 +227,7 @@ def record_answers(
     Answers that the label config allows no longer are set aside there. Returns what was new.
     """
     pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
-    new = []
+    given: list[Verdict] = []
     for answer in answers:
         for control in controls:
             text = text_of(control, answer.data)
@@ -243,9 +247,11 @@ def record_answers(
             )
             if control.name in answer.unfit:
                 pool.set_aside(verdict)
-                continue
-            if pool.add(verdict):
-                new.append(verdict)
-            desk.settle_hard([f"{answer.task_id}:{control.name}"])
-    agreement.note(wiring, project_id, new)
+            else:
+                given.append(verdict)
+    new = pool.add_all(given)
+    with wiring.redis.pipeline() as pipe:
+        desk.settle_hard((f"{one.task_id}:{one.control}" for one in given), pipe)
+        agreement.note(project_id, new, pipe)
+        pipe.execute()
     return new

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +17,11 @@ from typing import Any
 
 import redis
 from redis.client import Pipeline
+
+MANY = 20_000
+"""Hard samples from which on a count of them serves for a while."""
+AT_ONCE = 2000
+"""Hard samples that one command reads or writes: Redis serves nobody else meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,10 @@ class Desk:
         return f"{self._prefix}:decided"
 
     @property
+    def _left(self) -> str:
+        return f"{self._prefix}:left_to_people"
+
+    @property
     def _to_review(self) -> str:
         return f"{self._prefix}:to_review"
 
@@ -161,7 +171,7 @@ class Desk:
 
     def add_hard(self, samples: Iterable[HardSample], via: Pipeline | None = None) -> None:
         """Put samples up for review."""
-        rows: dict[Any, Any] = {one.member: json.dumps(one.__dict__) for one in samples}
+        rows = _rows(samples)
         if rows:
             with _together(self._redis, via) as pipe:
                 pipe.hset(self._hard, mapping=rows)
@@ -177,21 +187,44 @@ class Desk:
                 pipe.zrem(self._hard_since, *names)
                 pipe.srem(self._to_review, *names)
 
-    def leave_to_people(self, sample: HardSample, error: str, via: Pipeline) -> None:
-        """The review gave no verdict and will not: the sample stays hard and says why."""
-        via.hset(self._hard, sample.member, json.dumps({**asdict(sample), "error": error}))
-        via.srem(self._to_review, sample.member)
+    def leave_to_people(self, samples: Iterable[HardSample], via: Pipeline) -> None:
+        """The review gave no verdict and will not: these stay hard, their `error` says why."""
+        rows = _rows(samples)
+        if rows:
+            via.hset(self._hard, mapping=rows)
+            via.srem(self._to_review, *rows)
 
     def to_review(self) -> list[HardSample]:
         """Hard samples that the LLM has not seen yet."""
         members = sorted(self._redis.smembers(self._to_review))
-        if not members:
-            return []
-        return [_sample(str(raw)) for raw in self._redis.hmget(self._hard, members) if raw]
+        found: list[HardSample] = []
+        for start in range(0, len(members), AT_ONCE):
+            some = self._redis.hmget(self._hard, members[start : start + AT_ONCE])
+            found += [_sample(str(raw)) for raw in some if raw]
+        return found
 
     def hard(self) -> list[HardSample]:
         """All hard samples without a verdict."""
-        return [_sample(str(raw)) for raw in self._redis.hvals(self._hard)]
+        rows = dict(self._redis.hscan_iter(self._hard, count=AT_ONCE))  # it may tell one twice
+        return [_sample(str(raw)) for raw in rows.values()]
+
+    def left_to_people(self) -> dict[str, int]:
+        """How many hard samples are left to people, by why.
+
+        Counting takes seconds where there are hundreds of thousands: a count of many serves for 20
+        times as long as it took.
+        """
+        counted = self._redis.get(self._left)
+        if counted:
+            known: dict[str, int] = json.loads(counted)
+            return known
+        started = time.monotonic()
+        samples = self.hard()
+        found = dict(sorted(Counter(one.error for one in samples if one.error).items()))
+        if len(samples) >= MANY:
+            kept_ms = max(1, int(20_000 * (time.monotonic() - started)))
+            self._redis.set(self._left, json.dumps(found), px=kept_ms)
+        return found
 
     def oldest_hard(self) -> float | None:
         """Since when (seconds since the epoch) the oldest hard sample has no verdict."""
@@ -213,18 +246,6 @@ class Desk:
     def decided(self) -> dict[str, int]:
         """Decisions ever made, repeated ones again: all, hard, and the members' votes in them."""
         return {str(what): int(n) for what, n in self._redis.hgetall(self._decided).items()}
-
-    def left(self) -> list[HardSample]:
-        """Hard samples that no review waits for: they are left to people."""
-        with self._redis.pipeline() as pipe:
-            pipe.hlen(self._hard)
-            pipe.scard(self._to_review)
-            hard, waiting = pipe.execute()
-        if hard <= waiting:  # as a rule; and names alone of many samples are megabytes
-            return []
-        members = sorted(set(self._redis.hkeys(self._hard)) - self._redis.smembers(self._to_review))
-        raws = self._redis.hmget(self._hard, members) if members else []
-        return [_sample(str(raw)) for raw in raws if raw]
 
     # Work in Label Studio
 
@@ -325,6 +346,10 @@ def _together(client: redis.Redis, via: Pipeline | None) -> Iterator[Pipeline]:
     with client.pipeline() as pipe:
         yield pipe
         pipe.execute()
+
+
+def _rows(samples: Iterable[HardSample]) -> dict[Any, Any]:
+    return {one.member: json.dumps(one.__dict__) for one in samples}
 
 
 def _sample(raw: str) -> HardSample:

@@ -58,7 +58,6 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
     stage = desk.stage()
     history = promotions.history()
     own, told = project_settings.read(wiring.redis, project_id), wiring.queues.told("train")
-    unanswered = [one.error for one in desk.left() if one.error]
     asking, money = _asking(wiring, project), _money(wiring, project_id)
     return {
         "id": project_id,
@@ -69,7 +68,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "last_card": asdict(history[0]) if history else None,
         "cards": [asdict(card) for card in history[:CARDS]],
         "waiting": desk.waiting(),
-        "left_to_people": {error: unanswered.count(error) for error in sorted(set(unanswered))},
+        "left_to_people": desk.left_to_people(),
         "pool": {
             "waiting": pool.waiting(),
             "set_aside": pool.size_aside(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from training.consensus import resolve
 
 QUIET_S = 5.0
 """So long nothing new comes when a burst is over: longer than people and hooks take in a row."""
+_AT_ONCE = 500
 BURST_S = 60.0
 """Longest wait for a burst to end: whoever answers without a pause gets a stage as well."""
 
@@ -175,6 +176,17 @@ class Pool:
             verdict.source,
         )
         return via is None and bool(new)
+
+    def add_all(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Store verdicts, a few hundred in one round trip; returns those that were new."""
+        new: list[Verdict] = []
+        for start in range(0, len(verdicts), _AT_ONCE):
+            some = verdicts[start : start + _AT_ONCE]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for verdict in some:
+                    self.add(verdict, pipe)
+                new += (one for one, was in zip(some, pipe.execute(), strict=True) if was)
+        return new
 
     def arrivals(self) -> Arrivals:
         """When verdicts came that wait, or did until a stage."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backend.errors import LabelStudioError
+from backend.jobs import predicted
 from backend.jobs.known import observe_verdicts
 from backend.jobs.prepare import prepare
 from backend.jobs.queue_order import arrange
@@ -88,11 +89,7 @@ def import_predictions(
 ) -> Iterator[list[Labeled]]:
     """Label and import the tasks that lack a prediction of `tag`, in batches."""
     label_studio = wiring.label_studio
-    has = {
-        int(row["task"])
-        for row in label_studio.predictions(project.id)
-        if row["model_version"] == tag
-    }
+    has = predicted.which(wiring, project, tag, task_ids)
     controls = parse(project.label_config)
     wanted = [task_id for task_id in task_ids if task_id not in has]
     for start in range(0, len(wanted), _BATCH):

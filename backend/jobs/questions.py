@@ -12,6 +12,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -25,7 +26,7 @@ from backend.jobs.stored import Stored, unpack
 from backend.label_config import Control, parse, text_of
 from backend.lease import Lease
 from backend.pace import Pace
-from backend.projects import HardSample, Project
+from backend.projects import AT_ONCE, HardSample, Project
 from backend.wiring import Wiring
 from specialists.chances import surest_of_each
 from specialists.types import Verdict
@@ -111,14 +112,14 @@ class Questions:
                 left.append(replace(one, error=NOT_WORTH))
             else:
                 worth.append(one)
-        if settled or left:
-            self._lease.transaction(lambda pipe: self._put_aside(settled, left, pipe))
+        for start in range(0, max(len(settled), len(left)), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            self._lease.transaction(partial(self._put_aside, settled[some], left[some]))
         return worth
 
     def _put_aside(self, settled: Sequence[str], left: Sequence[HardSample], pipe: Any) -> None:
         self._desk.settle_hard(settled, pipe)
-        for one in left:
-            self._desk.leave_to_people(one, one.error, pipe)
+        self._desk.leave_to_people(left, pipe)
 
     def _asked(self) -> Mapping[str, str]:
         return {

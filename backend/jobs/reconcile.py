@@ -34,6 +34,8 @@ from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.errors import CheckpointDamaged
 
+_COUNTED = ("id", "total_annotations")
+
 Row = Mapping[str, Any]
 
 _HOOK_S = 10.0  # a younger answer's hook may still be on its way
@@ -89,7 +91,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         tasks=int(remote.get("task_number") or 0),
         active_learning=remote.get("sampling") == UNCERTAINTY,
     )
-    tasks = list(wiring.label_studio.tasks(project_id))
+    tasks = [_needed(task) for task in wiring.label_studio.tasks(project_id)]
     read = _annotations(wiring, project, tasks, before)
     wiring.evidence.forget(project_id, before.observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, before, lease)
@@ -99,6 +101,11 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     wiring.redis.set(next_key(project_id), time.time() + pause_s)
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
+
+
+def _needed(task: Row) -> Row:
+    """What is kept of a task until all are read: of most only that nobody answered it."""
+    return task if task.get("annotations") else {name: task.get(name) for name in _COUNTED}
 
 
 def _before(wiring: Wiring, project_id: int) -> _Before:

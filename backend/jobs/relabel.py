@@ -105,8 +105,7 @@ class _Changes:
         desk = self.stored.wiring.projects.desk(self.stored.project_id)
         desk.settle_hard(self.settled, pipe)
         desk.add_hard(self.to_review, pipe)
-        for sample in self.to_people:
-            desk.leave_to_people(sample, sample.error, pipe)
+        desk.leave_to_people(self.to_people, pipe)
         desk.want_patches(self.to_patch, pipe)
 
 
@@ -116,6 +115,7 @@ class _Relabel:
     def __init__(self, stored: Stored, verdicts: Sequence[Verdict]) -> None:
         self._stored = stored
         name, wiring = stored.control.name, stored.wiring
+        self._learns = stored.learns  # once: it is read from Redis, and tasks are many
         self.tally = Tally(name)
         self._llm = {v.task_id: v for v in verdicts if v.source == "llm" and v.control == name}
         self._annotated = {v.task_id for v in verdicts if v.source == "human"}
@@ -169,14 +169,19 @@ class _Relabel:
         if part.verdict or not decision.hard:
             if before:
                 changes.settled.append(sample.member)
-        elif sample.error:
-            changes.to_people.append(sample)
-        elif self._stored.learns and decision.gain < MIN_GAIN:
-            changes.to_people.append(replace(sample, error=NOT_WORTH))
-        elif not sample.text and not self._stored.wiring.has_label_studio:
-            changes.to_people.append(replace(sample, error=NO_TEXT))
+        elif error := sample.error or self._not_asked(sample):
+            left = replace(sample, error=error)
+            if left != before:
+                changes.to_people.append(left)
         else:
             changes.to_review.append(sample)
+
+    def _not_asked(self, sample: HardSample) -> str:
+        """Why the LLM is not asked about a sample at the moment; empty where it is."""
+        if self._learns and sample.gain < MIN_GAIN:
+            return NOT_WORTH
+        without = not sample.text and not self._stored.wiring.has_label_studio
+        return NO_TEXT if without else ""
 
 
 def _differs(shown: Shown | None, now: Shown) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -256,7 +256,8 @@ class _Review:
                 desk.settle_hard([sample.member], pipe)
                 desk.want_patches([sample.task_id], pipe)
             elif not verdict and not measures:
-                desk.leave_to_people(sample, outcome.failure or "The LLM is unsure", pipe)
+                left = replace(sample, error=outcome.failure or "The LLM is unsure")
+                desk.leave_to_people([left], pipe)
 
         self.lease.transaction(write)
 

@@ -16,6 +16,7 @@ from os import getpid
 from typing import Any
 
 from backend.errors import BackendError, LabelStudioError, Rejected, Unreachable
+from backend.jobs import predicted
 from backend.jobs.prepare import prepare
 from backend.jobs.push import prediction_row
 from backend.label_config import parse
@@ -126,17 +127,27 @@ def _import_due(wiring: Wiring, shards: Shards) -> int:
     return imported
 
 
+def _stored(wiring: Wiring, shards: Shards, ready: Mapping[int, Sequence[Labeled]]) -> set[int]:
+    """The tasks that have their prediction already, from an import that was not noted."""
+    run = shards.run
+    ends = {some[at].task_id for some in ready.values() if some for at in (0, -1)}
+    if not any(predicted.of_task(wiring, run.tag, task) for task in ends if task is not None):
+        return set()
+    rows = wiring.label_studio.predictions(run.project_id)
+    return {int(row["task"]) for row in rows if row["model_version"] == run.tag}
+
+
 def _import(
     wiring: Wiring, shards: Shards, ready: Mapping[int, Sequence[Labeled]], lease: Lease
 ) -> int:
     """Import the predictions of some shards that Label Studio lacks, in one call.
 
-    One list of all predictions tells what it has: to ask for the tasks one by one, or in pages with
-    their predictions, takes Label Studio longer, and the import itself longest.
+    Where the ends of all shards lack theirs, all do: one request stores whole shards. Else one list
+    of all predictions tells what it has: to ask for the tasks one by one, or in pages with their
+    predictions, takes Label Studio longer.
     """
     project_id, started = shards.run.project_id, time.time()
-    stored = wiring.label_studio.predictions(project_id)
-    has = {int(row["task"]) for row in stored if row["model_version"] == shards.run.tag}
+    has = _stored(wiring, shards, ready)
     labeled = [one for some in ready.values() for one in some]
     rows = [prediction_row(one) for one in labeled if one.task_id not in has]
     listed, desk = time.time(), wiring.projects.desk(project_id)

@@ -6,7 +6,6 @@ Tasks that people annotated are never touched. What could not be patched stays o
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from typing import Any
 
 from backend import predictions
 from backend.audit import is_audit
-from backend.errors import NotFound
 from backend.evidence_store import Shown
+from backend.jobs import predicted
 from backend.jobs.stored import Stored
 from backend.label_config import Control, parse, text_of
 from backend.lease import Lease
@@ -24,9 +23,7 @@ from backend.wiring import Wiring
 from specialists.types import Decision, Verdict
 from training.pool import Place
 
-_FEW = 50  # so many tasks are looked up one by one; more, with one list of all predictions
 _AT_ONCE = 200
-_THREADS = 4
 
 Row = Mapping[str, Any]
 
@@ -41,7 +38,8 @@ def write_back(wiring: Wiring, project: Project, lease: Lease) -> int:
     if tag is None:  # nothing is shown yet; the first predictions will show the verdicts
         lease.transaction(lambda pipe: desk.patched(wanted, pipe))
         return 0
-    listed = _listed(wiring, project, tag) if len(wanted) > _FEW else None
+    few = predicted.are_few(project, len(wanted))
+    listed = None if few else predicted.listed(wiring, project, tag)
     patched = 0
     for start in range(0, len(wanted), _AT_ONCE):
         chunk = wanted[start : start + _AT_ONCE]
@@ -52,15 +50,6 @@ def write_back(wiring: Wiring, project: Project, lease: Lease) -> int:
 
         lease.transaction(done)
     return patched
-
-
-def _listed(wiring: Wiring, project: Project, tag: str) -> dict[int, list[Row]]:
-    """All stored predictions of a tag by task."""
-    listed: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in wiring.label_studio.predictions(project.id):
-        if row["model_version"] == tag:
-            listed[int(row["task"])].append(row)
-    return dict(listed)
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ class _Patches:
         def patch(task: Row) -> dict[str, Shown] | None:
             return self._patch(task, controls, found, verdicts, queue.get(int(task["id"])))
 
-        with ThreadPoolExecutor(_THREADS, "patch") as threads:
+        with ThreadPoolExecutor(predicted.THREADS, "patch") as threads:
             shown = list(threads.map(patch, tasks))
         self._note(controls, tasks, shown)
         return sum(one is not None for one in shown)
@@ -146,11 +135,7 @@ class _Patches:
     def _rows(self, task_id: int) -> Sequence[Row]:
         if self.listed is not None:
             return self.listed.get(task_id, ())
-        try:
-            rows = self.wiring.label_studio.task_predictions(task_id)
-        except NotFound:
-            return ()
-        return [row for row in rows if row["model_version"] == self.tag]
+        return predicted.of_task(self.wiring, self.tag, task_id)
 
     def _note(
         self,

@@ -91,10 +91,11 @@ class Webhook:
             self._ignore(resp, "webhook without action or project")
             return
         number = project_number(project["id"])
-        if self._wiring.projects.get(number) is None:
+        known = self._wiring.projects.get(number)
+        if known is None:
             self._ignore(resp, "webhook of an unknown project")
             return
-        resp.media = AutoAnnotator(number).fit(event, body)
+        resp.media = AutoAnnotator(number, known.label_config).fit(event, body)
 
     def _ignore(self, resp: falcon.Response, why: str) -> None:
         self._wiring.journal.count(why)

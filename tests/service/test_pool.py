@@ -62,6 +62,21 @@ def test_a_verdict_waits_until_a_stage_learned_it(pool: Pool, redis: Redis) -> N
     assert pool.verdicts() == [llm(1, "Positive")]
 
 
+def test_many_verdicts_are_stored_at_once_and_the_new_ones_told(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.pool._AT_ONCE", 2)
+    first = [llm(task, "Positive") for task in (1, 2, 3)]
+    assert pool.add_all(first) == first
+    changed = replace(first[1], labels=("Negative",))
+    assert pool.add_all([first[0], changed, llm(4, "Positive"), first[2]]) == [
+        changed,
+        llm(4, "Positive"),
+    ]
+    assert (pool.size(), pool.waiting(), label_of(pool, 2)) == (4, 4, "Negative")
+    assert pool.add_all([]) == []
+
+
 def test_a_repeat_does_not_wait_again(pool: Pool, redis: Redis) -> None:
     pool.add(llm(1, "Positive"))
     pool.add(human(2, "Negative"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -83,13 +85,36 @@ def test_hard_samples_wait_until_settled(desk: Desk) -> None:
 def test_what_is_left_to_people_stays_hard_and_says_why(desk: Desk, redis: Redis) -> None:
     desk.add_hard([sample(1)])
     with redis.pipeline() as pipe:
-        desk.leave_to_people(sample(1), "The LLM is unsure", pipe)
+        desk.leave_to_people([replace(sample(1), error="The LLM is unsure")], pipe)
         assert len(desk.to_review()) == 1  # not before the pipeline runs
         pipe.execute()
     assert desk.to_review() == []
     (left,) = desk.hard()
     assert left.error == "The LLM is unsure"
     assert left.text == "a private text"
+
+
+def test_hard_samples_are_read_and_counted_however_many(
+    desk: Desk, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.projects.AT_ONCE", 100)
+    samples = [sample(task) for task in range(1, 1001)]
+    desk.add_hard(samples)
+    with redis.pipeline() as pipe:
+        for why, some in (("unsure", samples[:3]), ("not worth it", samples[3:10])):
+            desk.leave_to_people([replace(one, error=why) for one in some], pipe)
+        pipe.execute()
+    assert {one.member for one in desk.hard()} == {one.member for one in samples}
+    assert {one.member for one in desk.to_review()} == {one.member for one in samples[10:]}
+    assert desk.left_to_people() == {"not worth it": 7, "unsure": 3}
+    desk.settle_hard([samples[0].member])
+    assert desk.left_to_people() == {"not worth it": 7, "unsure": 2}
+    monkeypatch.setattr("backend.projects.MANY", 900)
+    clock = iter([0.0, 100.0, 200.0])  # begun, ended, looked
+    monkeypatch.setattr("backend.projects.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    desk.left_to_people()
+    desk.settle_hard([samples[1].member])
+    assert desk.left_to_people() == {"not worth it": 7, "unsure": 2}, "kept for a while"
 
 
 def test_a_sample_that_is_added_and_settled_at_once_is_whole_or_gone(desk: Desk) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from backend import evidence_store
 from backend.evidence_store import EvidenceStore, Row, Shown, text_hash
 
 WRITER = """
@@ -93,6 +95,21 @@ def test_deleted_tasks_and_old_tags_are_forgotten(store: EvidenceStore) -> None:
     assert store.task_ids(7) == {2}
     store.prune(7, ["t2"])
     assert [len(store.read(7, "mood", tag)) for tag in ("t1", "t2", "t3")] == [0, 1, 0]
+
+
+def test_a_count_that_took_long_serves_for_a_while(
+    store: EvidenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 2.0, 20.0, 23.0, 24.0])
+    monkeypatch.setattr(evidence_store, "_MANY", 2)
+    monkeypatch.setattr(evidence_store, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    store.put(7, "mood", "t1", [row(1)])
+    assert store.count(7) == 1, "few are counted each time"
+    store.put(7, "mood", "t1", [row(2)])
+    assert store.count(7) == 2  # took a second
+    store.put(7, "mood", "t1", [row(3)])
+    assert store.count(7) == 2
+    assert store.count(7) == 3, "after 20 times as long it is counted again"
 
 
 def test_tasks_are_counted_once_however_many_controls_and_tags_know_them(

@@ -1,0 +1,1 @@
+"""A project of a million tasks without inference: what grows, and how fast."""
