@@ -6,6 +6,7 @@ module is described by one entry in `PATHS`; tests compare them with the routes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import falcon
@@ -31,16 +32,24 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
+def _text(*kinds: str) -> Schema:
+    return {kind: {"schema": {"type": "string"}} for kind in kinds}
+
+
 def _operation(
     name: str,
     summary: str,
     answer: Schema,
     body: Schema | None = None,
     security: list[Schema] | None = None,
+    texts: Sequence[str] = (),
 ) -> Schema:
-    """One method of one address; every answer but 200 is an `Error`."""
+    """One method of one address; every answer but 200 is an `Error`.
+
+    `texts` are media types that a caller may prefer to JSON.
+    """
     answers: Schema = {
-        "200": {"description": "Done.", "content": _json(answer)},
+        "200": {"description": "Done.", "content": _json(answer) | _text(*texts)},
         "401": _ref("responses", "Error"),
         "503": _ref("responses", "Error"),
     }
@@ -170,13 +179,63 @@ _SCHEMAS: Schema = {
 _OPEN: list[Schema] = []
 _BASIC: Schema = {"basic": []}
 
+_STATUS = _object({"projects": {"type": "array"}, "workers": {"type": "object"}}, "projects")
+_METRICS: Schema = {
+    "operationId": "metrics",
+    "summary": "Figures for Prometheus.",
+    "responses": {
+        "200": {
+            "description": "In the text format, or in OpenMetrics where that is preferred.",
+            "content": _text("text/plain", "application/openmetrics-text"),
+        },
+        "401": _ref("responses", "Error"),
+    },
+}
+_BUTTON: Schema = {
+    "operationId": "button",
+    "summary": "A button of the status page; its form carries a token of the page.",
+    "parameters": [
+        {"name": "project_id", "in": "path", "required": True, "schema": _ID},
+        {
+            "name": "action",
+            "in": "path",
+            "required": True,
+            "schema": {"enum": ["train", "rollback", "pause", "resume"]},
+        },
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": _object({"token": _TEXT, "to": _TEXT}, "token")
+            }
+        },
+    },
+    "responses": {
+        "303": {"description": "Done, or not; the page tells."},
+        **{str(code): _ref("responses", "Error") for code in (400, 401, 403, 404, 413, 503)},
+    },
+}
+
 PATHS: Schema = {
     "/health": {
         "get": _operation(
             "health", "The process answers; what it holds.", _ref("schemas", "Health"), None, _OPEN
         )
     },
-    "/": {"get": _operation("root", "As /health.", _ref("schemas", "Health"))},
+    "/": {
+        "get": _operation(
+            "root",
+            "The status page for browsers; else as /health.",
+            _ref("schemas", "Health"),
+            texts=["text/html"],
+        )
+    },
+    "/status": {
+        "get": _operation("status", "What `python -m backend status --json` prints.", _STATUS)
+    },
+    "/metrics": {"get": _METRICS},
+    "/projects/{project_id}/{action}": {"post": _BUTTON},
     "/setup": {
         "post": _operation(
             "setup",
