@@ -176,15 +176,20 @@ class ModelStore:
 
         Other projects' committees stay, and so does every checkpoint that a remaining committee
         needs and everything younger than `grace_s` seconds. Returns the removed tags and names.
-        Raises CheckpointDamaged, with nothing removed, when any committee cannot be read: what it
-        needs is then unknown.
+        A committee that cannot be read stays, with the checkpoints that its file still names: the
+        file may be restored. Raises CheckpointDamaged, with nothing removed, when one in `keep`
+        cannot.
         """
         for tag in keep:
             self.committee(tag)
         needed: set[str] = set()
         doomed = []
         for path in sorted(self._committees.glob("*.json")):
-            manifest = self.committee(path.stem)
+            try:
+                manifest = self.committee(path.stem)
+            except CheckpointDamaged:
+                needed |= set(re.findall("[0-9a-f]{16}", path.read_text(errors="replace")))
+                continue
             if manifest.project_id == project_id and path.stem not in keep and _old(path, grace_s):
                 doomed.append(path)
             else:

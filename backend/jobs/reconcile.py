@@ -34,20 +34,19 @@ from training.errors import CheckpointDamaged
 Row = Mapping[str, Any]
 
 
-def next_key(project_id: int) -> str:
-    """When the next reconcile of a project is due, in seconds since the epoch."""
-    return f"aa:project:{project_id}:reconcile_at"
+def done_key(project_id: int) -> str:
+    """Exists until the next reconcile of a project is due; whatever our clocks do meanwhile."""
+    return f"aa:project:{project_id}:reconciled"
 
 
 def is_due(wiring: Wiring, project_id: int) -> bool:
     """Whether the project was not compared for RECONCILE_EVERY seconds."""
-    at = wiring.redis.get(next_key(project_id))
-    return at is None or time.time() >= float(at)
+    return not wiring.redis.exists(done_key(project_id))
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Compare a project with Label Studio once and mend what differs."""
-    started = time.time()
+    started_s = time.monotonic()
     if not is_due(wiring, project_id):
         return "Done a moment ago."
     project = wiring.projects.get(project_id)
@@ -74,8 +73,8 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
     deleted = _predictions(wiring, project, remote, tasks, lease)
     # A large project is read less often: never more than a twentieth of the time.
-    pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
-    wiring.redis.set(next_key(project_id), time.time() + pause_s)
+    pause_s = max(wiring.settings.reconcile_every, 20 * (time.monotonic() - started_s))
+    wiring.redis.set(done_key(project_id), 1, px=int(1000 * pause_s))
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 
