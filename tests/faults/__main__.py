@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -20,7 +22,7 @@ from cases import Case, draw, every, only  # noqa: E402
 from invariants import KINDS as FOUND  # noqa: E402
 from phases import PHASES  # noqa: E402
 from plant import Plant  # noqa: E402
-from run import Result, walk_through  # noqa: E402
+from run import BOUND_S, Result, walk_through  # noqa: E402
 
 DISK_BYTES = 400_000_000
 _DISK = "FAULTS_DISK"
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="draws cases and moments (1)")
     parser.add_argument("--cases", type=int, default=66, help="how many, about (66)")
     parser.add_argument("--only", default="", help="FAULT/PHASE/TARGET, parts may be empty")
+    parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds to recover (150)")
     parser.add_argument("--list", action="store_true", help="name all cases and stop")
     asked = parser.parse_args(arguments)
     if asked.list:
@@ -43,13 +46,17 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if _DISK not in os.environ:
         _on_a_small_disk()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the plant is stopped
+    _be_quiet()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the plant is stopped all the same
     started, results = time.monotonic(), list[Result]()
     disk = Path(os.environ[_DISK])
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, suppress(KeyboardInterrupt):
         with Plant(Path(folder), disk) as plant:
             for walk in walks:
-                results += walk_through(plant, walk, lambda line: print(line, flush=True))
+                for result in walk_through(plant, walk, _say, asked.bound):
+                    results.append(result)
+    if not results:
+        return 130
     print(table(results))
     print(json.dumps(summary(results, asked.seed, time.monotonic() - started)))
     return 1 if any(one.findings for one in results) else 0
@@ -73,6 +80,19 @@ def summary(results: Sequence[Result], seed: int, took_s: float) -> dict[str, fl
     slowest = max(one.recovered_s for one in results)
     times = {"slowest_recovery_s": round(slowest, 1), "took_s": round(took_s)}
     return {"cases": len(results), **found, **times, "seed": seed}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _be_quiet() -> None:
+    """No progress bars of the libraries between our lines, nor what the supervisor restarts."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    for name in ("huggingface_hub", "backend.supervisor"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _row(case: Case) -> str:

@@ -166,7 +166,7 @@ def collect(walk: Walk, watch: Watch, phase: str) -> Facts:
     tasks = list(plant.people.tasks(project))
     rows = plant.people.predictions(project)
     remote = plant.people.project(project)
-    served = walk.promotions.served()
+    served = walk.served
     shown = {int(row["task"]): row for row in rows if row["model_version"] == served}
     open_tasks = {int(task["id"]) for task in tasks if not task["annotations"]}
     return Facts(
@@ -217,7 +217,7 @@ def _waits(walk: Walk, phase: str) -> list[str]:
 
 def problems(walk: Walk) -> list[str]:
     """What is wrong with the committee that is served, read anew from the store."""
-    wiring, tag = walk.plant.wiring, walk.promotions.served()
+    wiring, tag = walk.plant.wiring, walk.served
     if tag is None:
         return ["no tag is served"]
     store = ModelStore(walk.plant.settings.models)  # has verified nothing yet

@@ -14,6 +14,7 @@ from plant import Plant, annotation
 
 from backend.connect import connect
 from backend.errors import LabelStudioError
+from backend.label_config import parse
 from training.card import Card
 
 PATIENCE_S = 180.0
@@ -30,11 +31,12 @@ class Walk:
         connect(plant.wiring, self.project, lambda line: None)
         self.promotions = plant.wiring.promotions(self.project)
         self.desk = plant.wiring.projects.desk(self.project)
+        self.labels = parse(CONFIG)[0].labels
         self.texts: dict[str, str] = {}  # name -> text, of every task that was imported
         self.acknowledged: set[int] = set()  # annotations that Label Studio said it has
         self._annotated: set[int] = set()
         self._stages = 0
-        self._served = self.promotions.served()
+        self._served = self.served
 
     # What people do; they insist until Label Studio said yes
 
@@ -77,6 +79,11 @@ class Walk:
 
     # What can be seen of the work
 
+    @property
+    def served(self) -> str | None:
+        """The tag that is served now."""
+        return self.promotions.served()
+
     def ends(self) -> list[Card]:
         """The cards of stages, newest first."""
         return [card for card in self.promotions.history() if card.decision != "initial"]
@@ -88,7 +95,7 @@ class Walk:
 
     def begin_stage(self) -> None:
         """Ask for a stage, as `train` does."""
-        self._stages, self._served = len(self.ends()), self.promotions.served()
+        self._stages, self._served = len(self.ends()), self.served
         self.desk.set_stage(now=1)
 
     @property
@@ -104,12 +111,14 @@ class Walk:
     @property
     def switched(self) -> bool:
         """Whether another tag is served than when the stage was asked for."""
-        return self.promotions.served() != self._served
+        return self.served != self._served
 
     def undone(self, phase: str) -> str:
         """What a phase should have brought and has not yet."""
         if phase in ("stage", "promotion", "refresh") and not self.ended:
             return "the stage did not end"
+        if phase in ("promotion", "refresh") and not self.switched:
+            return "the stage was refused, so that this phase never came"
         return ""
 
 

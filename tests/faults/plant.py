@@ -86,17 +86,20 @@ class Plant:
             "REDIS_URL": f"unix://{self._redis_socket}",
         }
         self.wiring = Wiring(Settings.from_env({**self.environ, **direct}))
+        self.people = LabelStudio(self._url("label-studio"), token)
         try:
             self._start()
             eventually(self.is_up, START_S, "the plant")
-            self.people = LabelStudio(self._url("label-studio"), token)
         except BaseException:
-            self._supervisor.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
         self._supervisor.stop()
+        wiring = self.wiring
+        for client in (self.people, wiring.label_studio, wiring.redis, wiring.raw_redis):
+            client.close()
 
     def is_up(self) -> bool:
         """Whether every program runs and answers."""

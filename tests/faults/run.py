@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,15 +31,16 @@ class Result:
     logs: Path | None = None
 
 
-def walk_through(plant: Plant, cases: Sequence[Case], say: Callable[[str], None]) -> list[Result]:
+def walk_through(
+    plant: Plant, cases: Sequence[Case], say: Callable[[str], None], bound_s: float = BOUND_S
+) -> Iterator[Result]:
     """Take one project through cases; after one that fails, the rest get a new project."""
-    results: list[Result] = []
     walk: Walk | None = None
     for case in cases:
         try:
             walk = walk or _new_walk(plant)
             _make_ready(walk, case.phase)
-            result = strike(walk, case)
+            result = strike(walk, case, bound_s)
         except Exception:
             told = traceback.format_exc(limit=-4)
             result = Result(case, Findings(unrecovered=[told]), 0.0)
@@ -47,11 +48,10 @@ def walk_through(plant: Plant, cases: Sequence[Case], say: Callable[[str], None]
             result = Result(case, result.findings, result.recovered_s, _keep_logs(plant, result))
             walk = None
         say(_line(result))
-        results.append(result)
-    return results
+        yield result
 
 
-def strike(walk: Walk, case: Case) -> Result:
+def strike(walk: Walk, case: Case, bound_s: float = BOUND_S) -> Result:
     """Let a fault strike in the middle of a phase, and wait until all is well."""
     fault, _ = KINDS[case.fault]
     dice = case.dice
@@ -60,7 +60,7 @@ def strike(walk: Walk, case: Case) -> Result:
             time.sleep(dice.uniform(0, PHASES[case.phase].window_s))
             fault(walk.plant, case.target, dice)
             over = time.monotonic()
-        findings = settle(walk, watch, case.phase)
+        findings = settle(walk, watch, case.phase, bound_s)
         return Result(case, findings, time.monotonic() - over)
 
 
