@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from llm import asked, label_of, text_of
 from machine import CONFIG, eventually
@@ -34,6 +35,7 @@ class Walk:
         self.labels = parse(CONFIG)[0].labels
         self.texts: dict[str, str] = {}  # name -> text, of every task that was imported
         self.acknowledged: set[int] = set()  # annotations that Label Studio said it has
+        self.been: set[str] = set()  # phases that it went through
         self._annotated: set[int] = set()
         self._stages = 0
         self._served = self.served
@@ -63,8 +65,8 @@ class Walk:
         with ThreadPoolExecutor(_ANNOTATORS) as people:
             list(people.map(self._answer, chosen))
 
-    def _answer(self, task: dict[str, object]) -> None:
-        number, result = int(str(task["id"])), annotation(label_of(task["data"]["text"]))  # type: ignore[index]
+    def _answer(self, task: Mapping[str, Any]) -> None:
+        number, result = int(task["id"]), annotation(label_of(task["data"]["text"]))
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -104,6 +106,11 @@ class Walk:
         return bool(self.desk.stage().get("running")) or self.ended
 
     @property
+    def passed(self) -> bool:
+        """Whether its committee waits for promotion, or all is over."""
+        return bool(self.desk.candidate()) or self.ended
+
+    @property
     def ended(self) -> bool:
         """Whether the stage that was asked for ended."""
         return len(self.ends()) > self._stages
@@ -126,12 +133,14 @@ class Walk:
 class Phase:
     """A kind of work: `begin` gives it, `opens` tells when it is under way.
 
-    A fault strikes up to `window_s` seconds after that.
+    A fault strikes up to `window_s` seconds after that. `after` is the phase that a project must
+    have gone through before, empty for none.
     """
 
     begin: Callable[[Walk], None]
     opens: Callable[[Walk, float], bool]
     window_s: float
+    after: str
 
 
 def _stage(walk: Walk) -> None:
@@ -140,23 +149,20 @@ def _stage(walk: Walk) -> None:
 
 
 PHASES: dict[str, Phase] = {
-    "prelabel": Phase(lambda walk: walk.import_tasks(16), lambda walk, since: True, 4.0),
-    "review": Phase(
-        lambda walk: walk.import_tasks(10), lambda walk, since: walk.was_asked(since), 1.5
-    ),
-    "storm": Phase(lambda walk: walk.annotate(10), lambda walk, since: True, 1.5),
-    "stage": Phase(_stage, lambda walk, since: walk.trains, 5.0),
-    "promotion": Phase(_stage, lambda walk, since: bool(walk.desk.candidate()) or walk.ended, 1.5),
-    "refresh": Phase(_stage, lambda walk, since: walk.switched or walk.ended, 1.5),
+    "prelabel": Phase(lambda walk: walk.import_tasks(16), lambda walk, since: True, 4.0, ""),
+    "review": Phase(lambda walk: walk.import_tasks(10), Walk.was_asked, 1.5, "prelabel"),
+    "storm": Phase(lambda walk: walk.annotate(10), lambda walk, since: True, 1.5, "prelabel"),
+    "stage": Phase(_stage, lambda walk, since: walk.trains, 5.0, "storm"),
+    "promotion": Phase(_stage, lambda walk, since: walk.passed, 1.5, "storm"),
+    "refresh": Phase(_stage, lambda walk, since: walk.switched or walk.ended, 1.5, "storm"),
 }
-NEEDS = {"storm": 1, "stage": 2, "promotion": 2, "refresh": 2, "review": 1, "prelabel": 0}
-"""How much of a project must be there already: tasks (1), and answers of people (2)."""
 
 
 @contextmanager
 def under_way(walk: Walk, name: str) -> Iterator[None]:
     """Give the work of a phase and enter when it is under way; leave when all of it was given."""
     phase, since = PHASES[name], time.time()
+    walk.been.add(name)
     with ThreadPoolExecutor(1) as people:
         given = people.submit(phase.begin, walk)
         deadline = time.monotonic() + PATIENCE_S

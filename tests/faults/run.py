@@ -14,7 +14,7 @@ from pathlib import Path
 from cases import Case
 from faults import KINDS
 from invariants import Findings, Watch, collect, compare, problems
-from phases import NEEDS, PHASES, Walk, under_way
+from phases import PHASES, Walk, under_way
 from plant import Plant
 
 BOUND_S = 150.0
@@ -94,11 +94,11 @@ def _new_walk(plant: Plant) -> Walk:
 
 
 def _make_ready(walk: Walk, phase: str) -> None:
-    """Give a project what a phase goes on from, undisturbed."""
-    if NEEDS[phase] >= 1 and not walk.texts:
-        _undisturbed(walk, "prelabel")
-    if NEEDS[phase] >= 2 and not walk.acknowledged:
-        _undisturbed(walk, "storm")
+    """Take a project through what a phase goes on from, undisturbed."""
+    before = PHASES[phase].after
+    if before and before not in walk.been:
+        _make_ready(walk, before)
+        _undisturbed(walk, before)
 
 
 def _undisturbed(walk: Walk, phase: str) -> None:
