@@ -35,13 +35,19 @@ Row = Mapping[str, Any]
 
 
 def done_key(project_id: int) -> str:
-    """Exists until the next reconcile of a project is due; whatever our clocks do meanwhile."""
+    """Exists until the next reconcile of a project is due; its value is for how many ms."""
     return f"aa:project:{project_id}:reconciled"
 
 
 def is_due(wiring: Wiring, project_id: int) -> bool:
-    """Whether the project was not compared for RECONCILE_EVERY seconds."""
-    return not wiring.redis.exists(done_key(project_id))
+    """Whether the project was not compared for RECONCILE_EVERY seconds.
+
+    By Redis's clock, whatever ours do; a key that lasts for longer than it was set for tells that
+    Redis's was ahead and is right again.
+    """
+    key = done_key(project_id)
+    pause_ms = wiring.redis.get(key)
+    return pause_ms is None or int(str(wiring.redis.pttl(key))) > int(pause_ms)
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
@@ -74,7 +80,8 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     deleted = _predictions(wiring, project, remote, tasks, lease)
     # A large project is read less often: never more than a twentieth of the time.
     pause_s = max(wiring.settings.reconcile_every, 20 * (time.monotonic() - started_s))
-    wiring.redis.set(done_key(project_id), 1, px=int(1000 * pause_s))
+    pause_ms = int(1000 * pause_s)
+    wiring.redis.set(done_key(project_id), pause_ms, px=pause_ms)
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 

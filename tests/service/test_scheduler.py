@@ -227,6 +227,13 @@ def test_reconcile_is_due_at_its_time(wiring: Wiring) -> None:
     eventually(lambda: tick(wiring) == ["reconcile"], 10, "the next reconcile")
 
 
+def test_reconcile_does_not_wait_for_a_clock_of_redis_that_was_ahead(wiring: Wiring) -> None:
+    wiring.redis.set(reconcile.done_key(PROJECT), 5000, px=5000)
+    assert tick(wiring) == []
+    wiring.redis.pexpire(reconcile.done_key(PROJECT), 5 * 3_600_000)
+    assert tick(wiring) == ["reconcile"]
+
+
 def test_what_fails_in_one_project_keeps_no_other_from_its_turn(wiring: Wiring) -> None:
     everything(wiring)
     wiring.projects.put(Project(PROJECT - 1, "<View/>"))
