@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="draws cases and moments (1)")
     parser.add_argument("--cases", type=int, default=66, help="how many, about (66)")
     parser.add_argument("--only", default="", help="FAULT/PHASE/TARGET, parts may be empty")
-    parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds to recover (150)")
+    parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds to recover (300)")
     parser.add_argument("--list", action="store_true", help="name all cases and stop")
     asked = parser.parse_args(arguments)
     if asked.list:

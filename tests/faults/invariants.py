@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 
 from llm import asked
 from phases import Walk
-from redis import RedisError
+from redis import Redis, RedisError
 
 from backend.label_config import parse
 from backend.predictions import shows
@@ -23,6 +23,15 @@ from meta_controller.language_model import Question
 from training.model_store import ModelStore
 
 _LOOK_S = 0.1
+_SHORT = (
+    "aa:lease:*",
+    "aa:queued:*",
+    "aa:pause:*",
+    "aa:worker:*",
+    "*:review_paused",
+    "*:reconciled",
+)
+_LONGEST_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -209,10 +218,17 @@ def _waits(walk: Walk, phase: str) -> list[str]:
         found.append("a candidate waits for promotion")
     if walk.desk.stage().get("running"):
         found.append("a stage runs")
+    found += [f"{key} lasts for hours" for key in _overdue(plant.wiring.redis)]
     found += [f"{n} jobs in queue {kind}" for kind, n in plant.wiring.queues.lengths().items() if n]
     if undone := walk.undone(phase):
         found.append(undone)
     return found
+
+
+def _overdue(redis: Redis) -> list[str]:
+    """Leases, marks and pauses that last for longer than any is set for."""
+    keys = [str(key) for kind in _SHORT for key in redis.scan_iter(kind, count=1000)]
+    return [key for key in keys if int(str(redis.pttl(key))) > _LONGEST_MS]
 
 
 def problems(walk: Walk) -> list[str]:
