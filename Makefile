@@ -16,7 +16,7 @@ BACKEND := $(BIN)/python -m backend
 PIP := -m pip install --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-label-studio check format reference unit service fuzz e2e test lock audit secrets demo run down logs clean
+.PHONY: help setup setup-dev setup-label-studio check format reference unit service fuzz e2e test faults lock audit secrets demo run down logs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -72,8 +72,11 @@ fuzz: setup-dev ## Send the backend over 10,000 odd inputs; FUZZ_SEED=N for othe
 e2e: setup-dev setup-label-studio ## Tests with a real Label Studio and a real browser.
 	@$(BIN)/pytest tests/e2e
 
-test: setup-dev setup-label-studio ## All tests.
-	@$(BIN)/pytest tests/unit tests/service tests/fuzz tests/e2e
+test: setup-dev setup-label-studio ## All tests, of faults a few.
+	@$(BIN)/pytest tests/unit tests/service tests/fuzz tests/e2e tests/faults
+
+faults: setup-dev setup-label-studio ## Kill, pause and cut off every part in every phase (FAULTS="--seed 2").
+	@$(BIN)/python tests/faults $(FAULTS)
 
 lock: setup-dev ## Resolve requirements.lock, what the image installs, anew.
 	@rm -f requirements.lock

@@ -150,12 +150,12 @@ def conflicts(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 def project(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import project_settings
-    from backend.jobs.reconcile import next_key
+    from backend.jobs.reconcile import done_key
 
     _connected(wiring, arguments.project)
     if arguments.action == "set":
         project_settings.change(wiring.redis, arguments.project, dict(arguments.values))
-        wiring.redis.delete(next_key(arguments.project))  # which takes over the guideline
+        wiring.redis.delete(done_key(arguments.project))  # which takes over the guideline
     for line in project_settings.lines(wiring.redis, arguments.project, wiring.settings):
         say(line)
     return 0

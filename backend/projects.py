@@ -214,6 +214,9 @@ class Desk:
         Counting takes seconds where there are hundreds of thousands: a count of many serves for 20
         times as long as it took.
         """
+        waiting = self.waiting()
+        if waiting["hard"] <= waiting["to_review"]:  # as a rule
+            return {}
         counted = self._redis.get(self._left)
         if counted:
             known: dict[str, int] = json.loads(counted)

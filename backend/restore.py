@@ -24,7 +24,7 @@ from typing import Any
 from backend import embedded_redis, redis_copy
 from backend.backup import ABOUT, FORMAT, REDIS, place, sha256
 from backend.errors import BackendError
-from backend.jobs.reconcile import next_key
+from backend.jobs.reconcile import done_key
 from backend.wiring import Wiring
 from training.model_store import read_manifest
 
@@ -128,7 +128,7 @@ def _copy_missing(source: Path, target: Path) -> None:
 def _finish(wiring: Wiring) -> Iterator[str]:
     """Let each project be compared with Label Studio at once, and load what it serves."""
     for project_id in wiring.projects.ids():
-        wiring.redis.delete(next_key(project_id))
+        wiring.redis.delete(done_key(project_id))
         promotions = wiring.promotions(project_id)
         for card in promotions.history():
             wiring.store.save_card(card)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis
 
@@ -31,6 +33,7 @@ class Scheduler:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
+        self._told: dict[int, str] = {}  # what failed last, by project
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop`, whenever this process holds the scheduler's lease."""
@@ -52,13 +55,29 @@ class Scheduler:
         """Wake workers for what is due now; returns (job, project) of each job enqueued."""
         due: list[tuple[str, int]] = []
         for project_id in self._wiring.projects.ids():
-            agreement.look(self._wiring, project_id)
-            due += [(job, project_id) for job in self._due(project_id)]
+            with self._apart(project_id):
+                agreement.look(self._wiring, project_id)
+            with self._apart(project_id):
+                due += [(job, project_id) for job in self._due(project_id)]
         woken = []
         for job, project_id in sorted(due, key=self._turn):
             if self._wiring.queues.wake(job, project_id):
                 woken.append((job, project_id))
         return woken
+
+    @contextmanager
+    def _apart(self, project_id: int) -> Iterator[None]:
+        """Go on when something fails in one project: all others have their turn."""
+        try:
+            yield
+        except redis.RedisError:
+            raise
+        except Exception as error:
+            told = f"{type(error).__name__}, see the log of the review worker"
+            self._wiring.journal.error("scheduler", told, project_id)
+            if self._told.get(project_id) != told:  # a tick is a second
+                logger.exception("project %d: scheduler: %s", project_id, told)
+            self._told[project_id] = told
 
     def _turn(self, work: tuple[str, int]) -> float:
         """Stages take minutes on one worker: whose last one ended first is next."""

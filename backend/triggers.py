@@ -30,7 +30,8 @@ def trigger(wiring: Wiring, project_id: int) -> str:
         return "begun"
     if stage.get("now") == "1":
         return "asked"
-    if now - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
+    # A clock that was ahead at the promotion must not hold stages back until it is right.
+    if 0 <= now - float(stage.get("promoted_at", 0)) < wiring.settings.promote_every:
         return ""
     pool = wiring.pool(project_id)
     new = pool.waiting(after=int(stage.get("attempted", 0)))

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 TESTS = Path(__file__).parent
-TIERS = ("unit", "service", "fuzz", "e2e")
+TIERS = ("unit", "service", "fuzz", "e2e", "faults")
 
 # Read by torch when it is first imported: tests share their cores with other programs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

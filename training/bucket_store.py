@@ -159,6 +159,9 @@ class BucketStore(ModelStore):
         found = self._bucket.objects("committees")
         return {name.removesuffix(".json"): one.age_s for name, one in found.items()}
 
+    def _spelled(self, tag: str) -> str:
+        return (self._bucket.read(_committee(tag)) or b"").decode(errors="replace")
+
     def _checkpoint_ages(self) -> dict[str, float]:
         return {name: _youngest(files) for name, files in self._uploads().items()}
 

@@ -175,13 +175,18 @@ class ModelStore:
 
         Other projects' committees stay, and so does every checkpoint that a remaining committee
         needs and everything younger than `grace_s` seconds. Returns the removed tags and names.
-        Raises CheckpointDamaged, with nothing removed, when any committee cannot be read: what it
-        needs is then unknown.
+        A committee that cannot be read stays, with the checkpoints that its file still names: the
+        file may be restored. Raises CheckpointDamaged, with nothing removed, when one in `keep`
+        cannot.
         """
         needed = {name for tag in keep for name in self.committee(tag).checkpoints}
         committees = []
         for tag, age_s in sorted(self._committee_ages().items()):
-            manifest = self.committee(tag)
+            try:
+                manifest = self.committee(tag)
+            except CheckpointDamaged:
+                needed |= set(re.findall("[0-9a-f]{16}", self._spelled(tag)))
+                continue
             if manifest.project_id == project_id and tag not in keep and age_s > grace_s:
                 committees.append(tag)
             else:
@@ -208,6 +213,13 @@ class ModelStore:
     def _committee_ages(self) -> dict[str, float]:
         """Seconds since each stored committee was written, by tag."""
         return {path.stem: age(path) for path in self._committees.glob("*.json")}
+
+    def _spelled(self, tag: str) -> str:
+        """What a committee's file says, damaged or not."""
+        try:
+            return (self._committees / f"{tag}.json").read_text(errors="replace")
+        except FileNotFoundError:  # another process removed it
+            return ""
 
     def _checkpoint_ages(self) -> dict[str, float]:
         """Seconds since anything of each stored checkpoint was written, by name."""

@@ -43,7 +43,8 @@ class Arrivals:
 
     def in_burst(self, now: float) -> bool:
         """Whether more may come in a moment."""
-        return now - self.newest < QUIET_S and now - self.burst < BURST_S
+        since_s = now - self.newest  # negative where a clock was ahead and is right again
+        return 0 <= since_s < QUIET_S and now - self.burst < BURST_S
 
 
 # A verdict that says what is stored already does not wait again: hooks and reconcile repeat.

@@ -38,7 +38,7 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
             report.forget(wiring, project_id, name, pipe)
         agreement.forget(wiring, project_id, sorted(controls), pipe)
         log.done(len(changes), pipe)
-        pipe.delete(reconcile.next_key(project_id))  # it asks for what the new tag lacks
+        pipe.delete(reconcile.done_key(project_id))  # it asks for what the new tag lacks
 
     lease.transaction(write)
     return f"{len(aside)} verdicts set aside after {len(changes)} changes of controls."

@@ -59,19 +59,25 @@ class _Before:
     bulk: bool
 
 
-def next_key(project_id: int) -> str:
-    """When the next reconcile of a project is due, in seconds since the epoch."""
-    return f"aa:project:{project_id}:reconcile_at"
+def done_key(project_id: int) -> str:
+    """Exists until the next reconcile of a project is due; its value is for how many ms."""
+    return f"aa:project:{project_id}:reconciled"
 
 
 def is_due(wiring: Wiring, project_id: int) -> bool:
-    """Whether the project was not compared for RECONCILE_EVERY seconds."""
-    at = wiring.redis.get(next_key(project_id))
-    return at is None or time.time() >= float(at)
+    """Whether the project was not compared for RECONCILE_EVERY seconds.
+
+    By Redis's clock, whatever ours do; a key that lasts for longer than it was set for tells that
+    Redis's was ahead and is right again.
+    """
+    key = done_key(project_id)
+    pause_ms = wiring.redis.get(key)
+    return pause_ms is None or int(str(wiring.redis.pttl(key))) > int(pause_ms)
 
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Compare a project with Label Studio once and mend what differs."""
+    started_s = time.monotonic()
     if not is_due(wiring, project_id):
         return "Done a moment ago."
     project = wiring.projects.get(project_id)
@@ -97,8 +103,9 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     deleted = _predictions(wiring, project, remote, tasks, before, lease)
     wiring.mended(project_id).compared()
     # A large project is read less often: never more than a twentieth of the time.
-    pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - before.at))
-    wiring.redis.set(next_key(project_id), time.time() + pause_s)
+    pause_s = max(wiring.settings.reconcile_every, 20 * (time.monotonic() - started_s))
+    pause_ms = int(1000 * pause_s)
+    wiring.redis.set(done_key(project_id), pause_ms, px=pause_ms)
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 

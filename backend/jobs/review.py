@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 _PAUSE_S = 120
+_RETRY_S = 30
+_LASTING = frozenset({"budget", "key", "not found", "quota"})  # somebody must do something
 _SHOW_EVERY_S = 20.0
 
 Prior = tuple[ValueRule, Array]
@@ -232,7 +234,8 @@ class _Review:
         wiring, project_id = self.wiring, self.project.id
         if outcome.again:
             why = outcome.failure or outcome.kind
-            wiring.redis.set(paused_key(project_id), why, ex=_PAUSE_S)
+            pause_s = _PAUSE_S if outcome.kind in _LASTING else _RETRY_S
+            wiring.redis.set(paused_key(project_id), why, ex=pause_s)
             wiring.journal.error("review", why, project_id)
             return
         from meta_controller.errors import SUSPICIOUS

@@ -26,7 +26,7 @@ class Provider:
     `billed` are the scenes it wants to be paid for, whether the client heard of them or not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.scenes: deque[Scene] = deque()
         self.decide: Callable[[dict[str, Any]], Scene] | None = None
         self.requests: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ class Provider:
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 

@@ -207,3 +207,20 @@ def test_a_pause_ends_a_review_that_runs(make_world: MakeWorld, provider: Provid
     world.review()
     assert 0 < provider.calls <= 64, "those under way"
     assert len(world.desk.to_review()) == 200 - provider.calls
+
+
+@pytest.mark.parametrize(
+    ("scene", "pause_s"),
+    [(Scene(503, headers={"retry-after": "0"}), 30), (Scene(401), 120)],
+    ids=["down", "wrong key"],
+)
+def test_a_provider_that_is_down_is_asked_again_before_one_that_refuses(
+    make_world: MakeWorld, provider: Provider, scene: Scene, pause_s: int
+) -> None:
+    world = make_world(LLM_SHARE="1")
+    world.observe()
+    provider.decide = lambda body: scene
+    world.hard(1)
+    world.review()
+    left_s = int(str(world.wiring.redis.ttl(paused_key(PROJECT))))
+    assert pause_s / 2 < left_s <= pause_s

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from machine import CONFIG
+from machine import CONFIG, eventually
 from redis import Redis
 
-from backend import pauses
+from backend import agreement, pauses
 from backend.jobs import lease_name, pause_key, reconcile, review, train
 from backend.lease import Lease
 from backend.projects import HardSample, Project
@@ -45,7 +45,7 @@ def wiring(redis: Redis, redis_socket: str, tmp_path: Path) -> Iterator[Wiring]:
         )
     )
     wiring.projects.put(Project(PROJECT, "<View/>"))
-    wiring.redis.set(reconcile.next_key(PROJECT), time.time() + 3600)
+    wiring.redis.set(reconcile.done_key(PROJECT), 1)
     with wiring.redis, wiring.raw_redis:
         yield wiring
     wiring.evidence.close()
@@ -100,7 +100,7 @@ def everything(wiring: Wiring) -> None:
     hard(wiring)
     learnable(wiring)
     wiring.projects.desk(PROJECT).want_predictions([1])
-    wiring.redis.delete(reconcile.next_key(PROJECT))
+    wiring.redis.delete(reconcile.done_key(PROJECT))
 
 
 # Who is woken
@@ -218,7 +218,7 @@ def test_nothing_is_done_in_a_label_studio_that_is_not_configured(
 ) -> None:
     wiring.projects.desk(PROJECT).want_predictions([1])
     wiring.projects.desk(PROJECT).want_patches([1])
-    wiring.redis.delete(reconcile.next_key(PROJECT))
+    wiring.redis.delete(reconcile.done_key(PROJECT))
     change(wiring, **{missing: ""})
     assert tick(wiring) == []
 
@@ -239,15 +239,34 @@ def test_projects_take_turns_to_train(wiring: Wiring) -> None:
     ended = {3: 200.0, 5: 100.0, 9: 300.0}
     for project, at in ended.items():
         wiring.projects.put(Project(project, "<View/>"))
-        wiring.redis.set(reconcile.next_key(project), time.time() + 3600)
+        wiring.redis.set(reconcile.done_key(project), 1)
         wiring.projects.desk(project).set_stage(now=1, ended_at=at)
     woken = Scheduler(wiring).tick()
     assert [project for job, project in woken if job == "train"] == [5, 3, 9]
 
 
 def test_reconcile_is_due_at_its_time(wiring: Wiring) -> None:
-    wiring.redis.set(reconcile.next_key(PROJECT), time.time() - 1)
+    wiring.redis.pexpire(reconcile.done_key(PROJECT), 1)
+    eventually(lambda: tick(wiring) == ["reconcile"], 10, "the next reconcile")
+
+
+def test_reconcile_does_not_wait_for_a_clock_of_redis_that_was_ahead(wiring: Wiring) -> None:
+    wiring.redis.set(reconcile.done_key(PROJECT), 5000, px=5000)
+    assert tick(wiring) == []
+    wiring.redis.pexpire(reconcile.done_key(PROJECT), 5 * 3_600_000)
     assert tick(wiring) == ["reconcile"]
+
+
+def test_what_fails_in_one_project_keeps_no_other_from_its_turn(wiring: Wiring) -> None:
+    everything(wiring)
+    wiring.projects.put(Project(PROJECT - 1, "<View/>"))
+    wiring.redis.rpush(agreement.arrived_key(PROJECT - 1), "no JSON")
+    wiring.redis.set(wiring.projects.desk(PROJECT - 1)._candidate, "no JSON")
+    wiring.redis.delete(reconcile.done_key(PROJECT))
+    assert "reconcile" in tick(wiring)
+    (told,) = [one for one in wiring.journal.errors() if one["where"] == "scheduler"]
+    assert (told["project"], told["count"]) == (PROJECT - 1, 2)
+    assert "JSONDecodeError" in told["message"]
 
 
 def test_forgotten_projects_are_left_alone(wiring: Wiring) -> None:
@@ -302,12 +321,15 @@ def test_stages_keep_their_distance_from_the_last_promotion(wiring: Wiring) -> N
     assert not is_due(wiring, PROJECT)
     desk.set_stage(promoted_at=time.time() - 610)
     assert is_due(wiring, PROJECT)
+    desk.set_stage(promoted_at=time.time() + 18_000)
+    assert is_due(wiring, PROJECT), "a clock that was ahead holds nothing back"
 
 
 def test_a_stage_waits_for_the_end_of_a_burst_but_not_for_ever(wiring: Wiring) -> None:
     wiring.pool(PROJECT).add(Verdict(99, "sentiment", "t", ("Positive",), "llm", "m", at=1.0))
     learnable(wiring)
-    for newest, burst, due in ((1, 30, False), (6, 30, True), (1, 61, True)):
+    ahead = (-18_000, -18_000, True)  # a clock was ahead, and is right again
+    for newest, burst, due in ((1, 30, False), (6, 30, True), (1, 61, True), ahead):
         arrived(wiring, seconds_ago=newest, burst=burst)
         assert is_due(wiring, PROJECT) is due, (newest, burst)
 

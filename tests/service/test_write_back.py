@@ -197,7 +197,7 @@ def test_what_the_llm_audits_is_asked_with_label_studio_s_text(
 
 
 def reconciled(site: Site) -> None:
-    site.wiring.redis.delete(reconcile.next_key(site.id))
+    site.wiring.redis.delete(reconcile.done_key(site.id))
     with site.wiring.lease(f"reconcile:{site.id}") as lease:
         reconcile.work(site.wiring, site.id, lease)
 

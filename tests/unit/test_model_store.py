@@ -365,14 +365,26 @@ def test_writing_again_what_was_about_to_be_pruned_saves_it(
     assert store.open(name).is_dir()
 
 
-def test_prune_removes_nothing_when_a_committee_cannot_be_read(
+def test_prune_spares_a_committee_that_cannot_be_read_and_what_it_names(
+    store: ModelStore, machine: Machines, tmp_path: Path
+) -> None:
+    needed, loose = store.write(files(model=b"1")), store.write(files(model=b"2"))
+    tag = store.save_committee(manifest(needed, project_id=8))
+    path = tmp_path / "committees" / f"{tag}.json"
+    path.write_bytes(path.read_bytes()[:-20] + b"\xff")
+    age(tmp_path, 2 * A_DAY_S)
+    assert machine().prune(7, []) == [loose], "one damaged committee does not stop pruning for all"
+    assert names(tmp_path / "checkpoints") == [needed] and path.exists()
+
+
+def test_prune_removes_nothing_when_a_kept_committee_cannot_be_read(
     store: ModelStore, machine: Machines, tmp_path: Path
 ) -> None:
     tag = store.save_committee(manifest(store.write(files(model=b"1"))))
     (tmp_path / "committees" / f"{tag}.json").write_text(json.dumps({}))
     loose = store.write(files(model=b"2"))
     age(tmp_path, 2 * A_DAY_S)
-    for keep in ([tag], [], ["stage-9-00000000"]):
+    for keep in ([tag], ["stage-9-00000000"]):
         with pytest.raises(CheckpointDamaged):
             machine().prune(7, keep)
     assert loose in names(tmp_path / "checkpoints")
