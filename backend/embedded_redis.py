@@ -10,7 +10,11 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +25,7 @@ from redis.retry import Retry
 from backend.errors import BackendError
 from backend.settings import Settings
 
+_START_S = 60.0
 _SOCKET_MAX = 100  # sun_path holds 108 bytes on Linux
 
 
@@ -80,10 +85,47 @@ def command(data_dir: Path) -> list[str]:
     return [executable(), *(part for k, v in options.items() for part in (f"--{k}", v))]
 
 
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """Let Redis answer inside a `with` block: starts the embedded one if none does.
+
+    Raises RedisMissing.
+    """
+    with closing(connect(settings, decode=True)) as client:
+        try:
+            check(client, settings)
+        except RedisMissing:
+            if settings.redis_url:
+                raise
+        else:
+            yield
+            return
+        server = subprocess.Popen(command(settings.data_dir), stdout=subprocess.DEVNULL)
+        try:
+            _wait(client, settings)
+            yield
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+def _wait(client: redis.Redis, settings: Settings) -> None:
+    """Until the server that was just started has read its file."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            return check(client, settings)
+        except RedisMissing:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
 def connect(settings: Settings, *, decode: bool) -> redis.Redis:
     """A client of the Redis in use; nothing is sent yet."""
     client: redis.Redis = redis.Redis.from_url(
         url(settings),
+        password=settings.redis_password or None,  # one in the address comes before it
         decode_responses=decode,
         socket_connect_timeout=2.0,
         # One quick retry: callers answer 503 or try again later, they never wait for Redis.

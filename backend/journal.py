@@ -26,8 +26,9 @@ class Journal:
         with self._redis.pipeline() as pipe:
             pipe.zadd("aa:errors", {name: time.time()})
             pipe.hincrby("aa:errors:count", name, 1)
+            pipe.hincrby("aa:errors:total", where, 1)
             pipe.zrange("aa:errors", 0, -_KEPT - 1)
-            _, _, old = pipe.execute()
+            *_, old = pipe.execute()
             if old:
                 pipe.zrem("aa:errors", *old)
                 pipe.hdel("aa:errors:count", *old)
@@ -50,6 +51,10 @@ class Journal:
                 }
             )
         return found
+
+    def totals(self) -> dict[str, int]:
+        """How often each part of the backend noted an error, those that are not kept among them."""
+        return {str(k): int(n) for k, n in self._redis.hgetall("aa:errors:total").items()}
 
     def count(self, what: str) -> None:
         """Count something that was ignored on purpose."""

@@ -36,12 +36,16 @@ _NO_TEXT = Decision(labels=(), confidence=0.0, hard=False, reason="no usable tex
 
 @dataclass(frozen=True)
 class Labeled:
-    """One task's prediction, and which of its samples need a review or do not any more."""
+    """One task's prediction, and which of its samples need a review or do not any more.
+
+    `votes` is how many its members gave.
+    """
 
     task_id: int | None
     prediction: dict[str, Any] = field(repr=False)
     hard: tuple[HardSample, ...] = ()
     settled: tuple[str, ...] = ()
+    votes: int = 0
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,11 @@ class Labeler:
 
 def note(desk: Desk, labeled: Sequence[Labeled]) -> None:
     """Put the hard samples of labeled tasks up for review and take the settled ones off."""
-    desk.settle_hard(member for one in labeled for member in one.settled)
-    desk.add_hard(sample for one in labeled for sample in one.hard)
+    desk.note(
+        [sample for one in labeled for sample in one.hard],
+        [member for one in labeled for member in one.settled],
+        sum(one.votes for one in labeled),
+    )
 
 
 def shown_of(part: Part, *, audited: bool) -> Shown:
@@ -244,7 +251,8 @@ def _labeled(task: _Task, tag: str, parts: Sequence[Part], place: float | None) 
             hard.append(sample)
         else:
             settled.append(sample.member)
-    return Labeled(task.id, prediction, tuple(hard), tuple(settled))
+    votes = sum(len(part.decision.votes) for part in parts)
+    return Labeled(task.id, prediction, tuple(hard), tuple(settled), votes)
 
 
 def _sample(task_id: int, text: str, tag: str, part: Part) -> HardSample:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from training.errors import BucketUnusable
+
 if TYPE_CHECKING:
     from specialists.committee import Committee
 
@@ -50,7 +52,7 @@ class LoadedCommittees:
             return _whole(self._committees.get((tag, control)))
 
     def failed(self, tag: str, control: str) -> bool:
-        """Whether loading it failed the last time that it was tried."""
+        """Whether it could not be loaded the last time that it was tried, for what lasts."""
         return (tag, control) in self._failed
 
     def warm(self, tag: str, control: str) -> None:
@@ -94,7 +96,8 @@ class LoadedCommittees:
             committee = self._load(*key)
         except BaseException as error:
             with self._lock:
-                self._failed.add(key)
+                if not isinstance(error, BucketUnusable):  # else it is only a matter of time
+                    self._failed.add(key)
                 if self._committees.get(key) is future:
                     del self._committees[key]
             logger.warning("%s: %s cannot be loaded: %s", *key, type(error).__name__)

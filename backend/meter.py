@@ -32,7 +32,8 @@ _SIGMAS = 1.96  # 95 %, as the intervals
 class Point:
     """A promoted stage: the share of hard tasks then, and the accuracy on `answers` held-out ones.
 
-    `low` and `high` are the accuracy's interval (95 %); None where nobody counted.
+    `low` and `high` are the accuracy's interval (95 %), `llm_usd` what the LLM had cost until then;
+    None where nobody counted.
     """
 
     stage: int
@@ -42,6 +43,7 @@ class Point:
     low: float | None
     high: float | None
     answers: int
+    llm_usd: float | None = None
 
 
 def collect(wiring: Wiring, project_id: int) -> dict[str, Any]:
@@ -92,7 +94,9 @@ def _point(card: Card) -> Point:
     low = high = None
     if card.after is not None and card.held_out:
         low, high = wilson(round(card.after * card.held_out), card.held_out)
-    return Point(card.stage, card.tag, card.hard_share, card.after, low, high, card.held_out)
+    return Point(
+        card.stage, card.tag, card.hard_share, card.after, low, high, card.held_out, card.llm_usd
+    )
 
 
 def _now(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
 from specialists.types import Verdict
-from training.errors import CheckpointDamaged
+from training.errors import BucketUnusable, CheckpointDamaged
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def model_version(self) -> str:
         """The served tag; a project seen for the first time gets its first committee.
 
-        Right after a promotion: the tag before, until the new committee is loaded.
+        Right after a promotion: the tag before, until the new committee is loaded, or as long as
+        its bucket does not answer.
 
         Without Redis: the tag served last by this process, else the first committee's.
         """
@@ -109,6 +110,11 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
         try:
             tag = committees.ensure(self._project, self.controls)
             self._last_tags[self._project] = tag
+        except BucketUnusable as error:
+            if self._project not in self._last_tags:
+                raise
+            logger.warning("project %d: %s", self._project, error)
+            tag = self._last_tags[self._project]
         except redis.RedisError:
             tag = self._last_tags.get(self._project) or committees.first_tag(
                 self._project, self.controls
@@ -211,10 +217,10 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
 
 def record_answers(
     wiring: Wiring, project_id: int, controls: Sequence[Control], answers: Sequence[HumanAnswer]
-) -> None:
+) -> list[Verdict]:
     """Put people's answers into the pool; their samples are not hard any more.
 
-    Answers that the label config allows no longer are set aside there.
+    Answers that the label config allows no longer are set aside there. Returns what was new.
     """
     pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
     new = []
@@ -242,3 +248,4 @@ def record_answers(
                 new.append(verdict)
             desk.settle_hard([f"{answer.task_id}:{control.name}"])
     agreement.note(wiring, project_id, new)
+    return new

@@ -14,6 +14,7 @@ import httpx
 
 from backend import embedded_redis
 from backend.committees import check_runtime
+from backend.environment import replaced
 from backend.errors import BackendError
 from backend.settings import Settings
 from backend.supervisor import Program, Supervisor, end_leftovers, supervisor_pid
@@ -30,10 +31,9 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
     return {
         # Threads that spin while they wait slow a machine that runs several of us four times.
         "OMP_WAIT_POLICY": "PASSIVE",
-        **environ,
-        "REDIS_URL": embedded_redis.url(settings),
+        **replaced(environ, {"REDIS_URL": embedded_redis.url(settings)}),
         "DATA_DIR": str(settings.data_dir.absolute()),
-        "MODEL_DIR": str(settings.models.absolute()),
+        "MODEL_DIR": settings.bucket or str(settings.models.absolute()),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -51,6 +51,7 @@ def backend_programs(settings: Settings, environ: Mapping[str, str]) -> list[Pro
     env = child_environment(settings, environ)
     web = [
         *(sys.executable, "-m", "gunicorn", "--no-control-socket"),
+        *("--logger-class", "backend.web.server_log.ServerLog"),
         *("--worker-class", "gthread", "--workers", "1", "--threads", str(settings.web_threads)),
         *("--bind", f"{settings.host}:{settings.port}", "--timeout", "120", "_wsgi:app"),
     ]

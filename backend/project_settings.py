@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from backend.settings import Settings, SettingsError
+from backend.environment import SettingsError
+from backend.settings import Settings
 
 NAMES = {
     "stage_size": "stage_size",

@@ -8,6 +8,7 @@ leaves its work in these keys, and the scheduler finds it there.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -124,6 +125,14 @@ class Desk:
         return f"{self._prefix}:hard"
 
     @property
+    def _hard_since(self) -> str:
+        return f"{self._prefix}:hard_since"
+
+    @property
+    def _decided(self) -> str:
+        return f"{self._prefix}:decided"
+
+    @property
     def _to_review(self) -> str:
         return f"{self._prefix}:to_review"
 
@@ -156,6 +165,7 @@ class Desk:
         if rows:
             with _together(self._redis, via) as pipe:
                 pipe.hset(self._hard, mapping=rows)
+                pipe.zadd(self._hard_since, dict.fromkeys(rows, time.time()), nx=True)
                 pipe.sadd(self._to_review, *rows)
 
     def settle_hard(self, members: Iterable[str], via: Pipeline | None = None) -> None:
@@ -164,6 +174,7 @@ class Desk:
         if names:
             with _together(self._redis, via) as pipe:
                 pipe.hdel(self._hard, *names)
+                pipe.zrem(self._hard_since, *names)
                 pipe.srem(self._to_review, *names)
 
     def leave_to_people(self, sample: HardSample, error: str, via: Pipeline) -> None:
@@ -181,6 +192,39 @@ class Desk:
     def hard(self) -> list[HardSample]:
         """All hard samples without a verdict."""
         return [_sample(str(raw)) for raw in self._redis.hvals(self._hard)]
+
+    def oldest_hard(self) -> float | None:
+        """Since when (seconds since the epoch) the oldest hard sample has no verdict."""
+        first: Any = self._redis.zrange(self._hard_since, 0, 0, withscores=True)
+        return float(first[0][1]) if first else None
+
+    def note(self, hard: Collection[HardSample], settled: Collection[str], votes: int) -> None:
+        """What came of deciding tasks: samples to review, others settled; all of it is counted."""
+        with _together(self._redis, None) as pipe:
+            self.settle_hard(settled, pipe)
+            self.add_hard(hard, pipe)
+            for what, n in (
+                ("all", len(hard) + len(settled)),
+                ("hard", len(hard)),
+                ("votes", votes),
+            ):
+                pipe.hincrby(self._decided, what, n)
+
+    def decided(self) -> dict[str, int]:
+        """Decisions ever made, repeated ones again: all, hard, and the members' votes in them."""
+        return {str(what): int(n) for what, n in self._redis.hgetall(self._decided).items()}
+
+    def left(self) -> list[HardSample]:
+        """Hard samples that no review waits for: they are left to people."""
+        with self._redis.pipeline() as pipe:
+            pipe.hlen(self._hard)
+            pipe.scard(self._to_review)
+            hard, waiting = pipe.execute()
+        if hard <= waiting:  # as a rule; and names alone of many samples are megabytes
+            return []
+        members = sorted(set(self._redis.hkeys(self._hard)) - self._redis.smembers(self._to_review))
+        raws = self._redis.hmget(self._hard, members) if members else []
+        return [_sample(str(raw)) for raw in raws if raw]
 
     # Work in Label Studio
 

@@ -16,6 +16,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 QUEUES = {
     "review": "review",
@@ -101,6 +102,11 @@ class Queues:
         """Say that a worker is alive."""
         self._raw.set(f"aa:worker:{kind}:{name}", 1, ex=10)
 
+    def works_on(self, host: str) -> bool:
+        """Whether a live worker runs on that machine."""
+        found = self._raw.scan_iter(f"aa:worker:*:*-{host}-*", count=1000)
+        return next(found, None) is not None
+
     def tell(self, kind: str, **facts: str) -> None:
         """Note what a kind of worker runs with, for `status`: its environment is not the CLI's."""
         self._raw.set(f"aa:runs_with:{kind}", json.dumps(facts))
@@ -127,6 +133,19 @@ class Queues:
             "meta": job.meta,
         }
 
+    def oldest_s(self) -> dict[str, float]:
+        """For how long the first job of each queue has waited, 0.0 where none does."""
+        return {kind: self._waits_s(self.queue(kind)) for kind in KINDS}
+
+    def _waits_s(self, queue: Queue) -> float:
+        first = queue.get_job_ids(0, 1)
+        try:
+            job = Job.fetch(first[0], self._raw, serializer=JSONSerializer) if first else None
+        except NoSuchJobError:
+            return 0.0
+        since = job.enqueued_at if job else None
+        return max(0.0, (now() - since).total_seconds()) if since else 0.0
+
     @staticmethod
     def _mark(job: str, project_id: int) -> str:
         return f"aa:queued:{job}:{project_id}"
@@ -134,6 +153,14 @@ class Queues:
     @staticmethod
     def _newest(job: str, project_id: int) -> str:
         return f"aa:queued:{job}:{project_id}:newest"
+
+
+def about(job: Job) -> dict[str, str | int]:
+    """What the lines of a log say of the job that a worker does."""
+    name, project_id, *part = job.args
+    return {"job_id": job.id, "job": name, "project": project_id} | (
+        {"part": part[0]} if part else {}
+    )
 
 
 def _job_id(job: str, project_id: int, part: str = "") -> str:

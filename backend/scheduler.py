@@ -12,9 +12,9 @@ import threading
 
 import redis
 
-from backend import agreement
+from backend import agreement, logs, pauses
 from backend.allowance import allowance
-from backend.jobs import backlog, lease_name, pause_key, reconcile, refit, review
+from backend.jobs import backlog, lease_name, pause_key, reconcile, refit
 from backend.label_changes import LabelChanges
 from backend.lease import Lease, LeaseHeld, LeaseLost
 from backend.shards import prelabels
@@ -34,6 +34,7 @@ class Scheduler:
 
     def run(self, stop: threading.Event) -> None:
         """Tick until `stop`, whenever this process holds the scheduler's lease."""
+        logs.tell(job="scheduler")
         while not stop.wait(_TICK_S):
             try:
                 with self._wiring.lease("scheduler") as lease:
@@ -94,13 +95,13 @@ class Scheduler:
             return True
         if refit.is_due(wiring, project_id):
             return True
-        if not wiring.settings.has_llm:
+        if not wiring.settings.has_llm or pauses.held(wiring.redis, project_id):
             return False
         if backlog.is_due(wiring.redis, project_id):
             return True
         if not waiting["to_review"] or backlog.is_waiting(wiring.redis, project_id):
             return False
-        if wiring.redis.exists(review.paused_key(project_id)):
+        if pauses.is_paused(wiring.redis, project_id):
             return False
         project = wiring.projects.get(project_id)
         return bool(project and allowance(wiring, project).calls)

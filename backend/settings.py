@@ -1,27 +1,22 @@
 """Every setting of AutoAnnotator: name, unit, default and reason, in this one place.
 
-Values come from the environment; a `.env` file in the working folder fills in what the environment
-leaves out. Only the doors (`_wsgi.py`, `python -m backend`) read the environment, once.
-`python -m backend settings` prints this table.
+Values come from the environment, a `.env` file and files of secrets (environment.py), and only the
+doors (`_wsgi.py`, `python -m backend`) read them, once. `python -m backend settings` prints this
+table.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BackendError
+from backend.environment import SettingsError, text_of
 
 if TYPE_CHECKING:
     from meta_controller.budget import Caps
-
-
-class SettingsError(BackendError):
-    """A setting has a value that cannot be used; the message names the variable."""
 
 
 def _setting(default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -42,13 +37,19 @@ class Settings:
         "", "Address of this backend as Label Studio reaches it; empty: http://127.0.0.1:PORT."
     )
     data_dir: Path = _setting(Path(".data"), "Folder for embedded Redis, logs and models.")
-    model_dir: Path | None = _setting(
-        None, "Folder of checkpoints, may be a shared volume; empty: DATA_DIR/models."
+    model_dir: str = _setting(
+        "",
+        "Where checkpoints are kept: a folder, may be a shared volume, or a URL such as"
+        " s3://bucket/prefix (pip install -r requirements-s3.txt; keys and endpoint from the AWS_*"
+        " variables); empty: DATA_DIR/models.",
     )
     redis_url: str = _setting(
         "",
         "Redis to use, may hold a password; empty: an embedded Redis on a unix socket in DATA_DIR.",
         secret=True,
+    )
+    redis_password: str = _setting(
+        "", "Password of Redis, where REDIS_URL holds none.", secret=True
     )
     specialists: tuple[str, ...] = _setting(
         (),
@@ -198,6 +199,9 @@ class Settings:
     label_studio_port: int = _setting(8080, "Port of the demo's own Label Studio.")
     web_threads: int = _setting(16, "Threads of the web process (1..256).")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_format: str = _setting(
+        "text", "Lines of the logs: text, or json (one object a line, for log collectors)."
+    )
 
     @property
     def own_url(self) -> str:
@@ -205,9 +209,16 @@ class Settings:
         return self.backend_url or f"http://127.0.0.1:{self.port}"
 
     @property
+    def bucket(self) -> str:
+        """The URL of the checkpoints, empty when they lie in a folder."""
+        return self.model_dir if "://" in self.model_dir else ""
+
+    @property
     def models(self) -> Path:
-        """The folder of checkpoints."""
-        return self.model_dir or self.data_dir / "models"
+        """The folder of checkpoints, or of this machine's copies of those in a bucket."""
+        if self.model_dir and not self.bucket:
+            return Path(self.model_dir)
+        return self.data_dir / "models"
 
     @property
     def has_llm(self) -> bool:
@@ -236,9 +247,8 @@ class Settings:
         Raises:
             SettingsError: One sentence that names the variable, its value and what is allowed.
         """
-        given = {f.name: environ.get(f.name.upper(), "").strip() for f in fields(cls)}
-        values = {f.name: _convert(f, given[f.name]) for f in fields(cls) if given[f.name]}
-        settings = cls(**values)
+        given = ((f, text_of(environ, f.name.upper(), secret=_is_secret(f))) for f in fields(cls))
+        settings = cls(**{f.name: _convert(f, text) for f, text in given if text})
         settings._check()
         return settings
 
@@ -269,6 +279,13 @@ class Settings:
                 )
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise SettingsError("REDIS_URL must start with redis://, rediss:// or unix://.")
+        if self.redis_password and not self.redis_url:
+            raise SettingsError("REDIS_PASSWORD is set, but no REDIS_URL that it is for.")
+        if self.bucket and not _BUCKET.fullmatch(self.bucket):
+            raise SettingsError(
+                "MODEL_DIR must be a folder, or a URL such as s3://bucket/prefix, without ?, # or"
+                " keys (those belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)."
+            )
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -319,7 +336,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
         "torch-fp32",
     ),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+    "log_format": ("text", "json"),
 }
+_BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^\s@?#]+")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -341,7 +360,6 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "float | None": (float, "a number"),
     "tuple[float, float] | None": (_prices, "two prices such as 0.15,0.60"),
     "Path": (Path, "a path"),
-    "Path | None": (Path, "a path"),
     "tuple[str, ...]": (_names, "a comma-separated list"),
     "str": (str, "a text"),
 }
@@ -355,19 +373,20 @@ def _convert(f: Field[Any], text: str) -> Any:
         raise SettingsError(f"{f.name.upper()} is {text!r}; expected {expected}.") from None
 
 
-def read_environment(folder: Path | None = None) -> dict[str, str]:
-    """The process environment, completed by `.env` in `folder` (default: working folder)."""
-    from dotenv import dotenv_values
-
-    path = (folder or Path.cwd()) / ".env"
-    values = {key: value for key, value in dotenv_values(path).items() if value is not None}
-    return {**values, **os.environ}
+def _is_secret(f: Field[Any]) -> bool:
+    return bool(f.metadata["secret"])
 
 
 def table() -> list[tuple[str, str, str]]:
-    """Rows (variable, default, meaning) for `python -m backend settings` and the README."""
+    """Rows (variable, default, meaning) of every setting, for its command and the reference."""
     rows = []
     for f in fields(Settings):
         default = "" if f.default in (None, ()) else str(f.default)
         rows.append((f.name.upper(), default, str(f.metadata["doc"])))
     return rows
+
+
+def file_note() -> str:
+    """The sentence about files of secrets, for the same two places."""
+    names = ", ".join(f.name.upper() for f in fields(Settings) if _is_secret(f))
+    return f"Secrets may lie in files, which NAME_FILE names: {names}."

@@ -245,4 +245,6 @@ def _run_key(project_id: int) -> str:
 
 def _labeled(row: Mapping[str, Any]) -> Labeled:
     hard = tuple(HardSample(**{**one, "labels": tuple(one["labels"])}) for one in row["hard"])
-    return Labeled(row["task_id"], row["prediction"], hard, tuple(row["settled"]))
+    return Labeled(
+        row["task_id"], row["prediction"], hard, tuple(row["settled"]), row.get("votes", 0)
+    )

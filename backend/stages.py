@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backend.chart import chart
 from backend.errors import BackendError
+from backend.meter import Point, points
 from training.card import Card
 
 _HEAD = ("stage", "tag", "", "when (UTC)", "accuracy", "measured on", "learned", "hard", "LLM USD")
@@ -37,32 +38,42 @@ def whole(cards: Sequence[Card], tag: str) -> str:
 
 
 def plot(cards: Sequence[Card], folder: Path) -> list[Path]:
-    """Write accuracy, hard share and LLM spend by stage as SVG files; returns those written.
-
-    Accuracies are those of each promotion on what was held out then: a rising line is progress,
-    but its points rest on different verdicts.
-    """
+    """Write accuracy, hard share and LLM spend by stage as SVG files; returns those written."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for name, title, form, points in _lines(cards):
-        if points:
-            path = folder / f"{name}.svg"
-            path.write_text(chart(title, points, form), encoding="utf-8")
-            drawn.append(path)
+    for name, svg in charts(points(cards)):
+        path = folder / f"{name}.svg"
+        path.write_text(svg, encoding="utf-8")
+        drawn.append(path)
     return drawn
 
 
-def _lines(cards: Sequence[Card]) -> Iterator[tuple[str, str, str, list[tuple[str, float]]]]:
-    """What is drawn: a file's name, its title, how its numbers are written, its points."""
-    promoted = [card for card in reversed(cards) if card.decision == "promoted"]
+def charts(stages: Sequence[Point]) -> Iterator[tuple[str, str]]:
+    """Accuracy (with its interval), hard share and LLM spend by stage: a name, and its SVG.
 
-    def points(name: str) -> list[tuple[str, float]]:
-        values = [(str(card.stage), getattr(card, name)) for card in promoted]
-        return [(stage, value) for stage, value in values if value is not None]
+    Accuracies are those of each promotion on what was held out then: a rising line is progress,
+    but its points rest on different verdicts. What nobody counted is left out.
+    """
+    measured = [one for one in stages if one.accuracy is not None]
+    band = [(one.low, one.high) for one in measured if one.low is not None and one.high is not None]
+    for name, title, form, values in (
+        (
+            "accuracy",
+            "Accuracy on held-out verdicts, by stage",
+            "{:.2f}",
+            _values(stages, "accuracy"),
+        ),
+        ("hard", "Share of hard tasks, by stage", "{:.0%}", _values(stages, "hard")),
+        ("spend", "LLM spend until each stage, USD", "{:.3f}", _values(stages, "llm_usd")),
+    ):
+        whole = name == "accuracy" and len(band) == len(values)
+        if values:
+            yield name, chart(title, values, form, band if whole else ())
 
-    yield "accuracy", "Accuracy on held-out verdicts, by stage", "{:.2f}", points("after")
-    yield "hard", "Share of hard tasks, by stage", "{:.0%}", points("hard_share")
-    yield "spend", "LLM spend until each stage, USD", "{:.3f}", points("llm_usd")
+
+def _values(stages: Sequence[Point], name: str) -> list[tuple[str, float]]:
+    values = [(str(one.stage), getattr(one, name)) for one in stages]
+    return [(stage, value) for stage, value in values if value is not None]
 
 
 def _row(card: Card) -> tuple[str, ...]:

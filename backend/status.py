@@ -7,12 +7,25 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from backend import meter, project_settings, report, sway
+from backend import mended, meter, pauses, project_settings, report, sway
 from backend.allowance import allowance
-from backend.jobs.review import paused_key
 from backend.projects import Project
 from backend.settings import Settings
 from backend.wiring import Wiring
+
+CARDS = 20
+"""So many of the newest promotion cards are told whole; the meter has every promoted stage."""
+
+_NEXT = {
+    "promotion": "python -m backend stages --project {}",
+    "stage": "python -m backend stages --project {}",
+    "train": "the log of the train worker",
+    "drift": "python -m backend meter --project {}",
+    "trust": "python -m backend conflicts --project {}",
+    "labels": "python -m backend labels --project {}",
+    "model store": "the disk under MODEL_DIR",
+}
+"""Where more is told about an error than its message says, by where it came up; else `doctor`."""
 
 
 def collect(wiring: Wiring) -> dict[str, Any]:
@@ -27,8 +40,13 @@ def collect(wiring: Wiring) -> dict[str, Any]:
         "workers": wiring.queues.workers(),
         "llm": wiring.queues.told("review").get("llm", "unknown: no review worker started yet"),
         "ignored": wiring.journal.counters(),
-        "errors": wiring.journal.errors(),
+        "errors": [{**one, "next_step": _next_step(one)} for one in wiring.journal.errors()],
     }
+
+
+def _next_step(error: dict[str, Any]) -> str:
+    step = _NEXT.get(error["where"], "python -m backend doctor")
+    return step.format("ID" if error["project"] is None else error["project"])
 
 
 def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
@@ -40,7 +58,8 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
     stage = desk.stage()
     history = promotions.history()
     own, told = project_settings.read(wiring.redis, project_id), wiring.queues.told("train")
-    unanswered = [one.error for one in desk.hard() if one.error]
+    unanswered = [one.error for one in desk.left() if one.error]
+    asking, money = _asking(wiring, project), _money(wiring, project_id)
     return {
         "id": project_id,
         "title": project.title if project else "",
@@ -48,6 +67,7 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         "tag": promotions.served(),
         "kept": promotions.kept(wiring.settings.keep_tags),
         "last_card": asdict(history[0]) if history else None,
+        "cards": [asdict(card) for card in history[:CARDS]],
         "waiting": desk.waiting(),
         "left_to_people": {error: unanswered.count(error) for error in sorted(set(unanswered))},
         "pool": {
@@ -59,14 +79,26 @@ def _project(wiring: Wiring, project_id: int) -> dict[str, Any]:
         },
         "stage": stage.get("progress", ""),
         "drift": stage.get("drift", ""),
-        **_money(wiring, project_id),
-        "asking": _asking(wiring, project),
+        **money,
+        "asking": asking,
+        "savings": _savings(asking, money["spend"]),
         "batched": BatchStore(wiring.redis, project_id).size(),
-        "paused": wiring.redis.get(paused_key(project_id)) or "",
+        "paused": wiring.redis.get(pauses.paused_key(project_id)) or "",
+        "held": pauses.held(wiring.redis, project_id),
         "report": report.read(wiring, project_id),
         "sway": sway.read(wiring, project_id),
         "meter": meter.collect(wiring, project_id),
+        "mended": wiring.mended(project_id).read(),
     }
+
+
+def _savings(asking: dict[str, Any] | None, spend: dict[str, Any]) -> dict[str, Any] | None:
+    """What asking about every task would take beside what was asked; None before an answer."""
+    asked = spend["verdicts"] + spend["unsure"]
+    if asking is None or not asked:
+        return None
+    everything = asking["tasks"] * spend["usd"] / asked
+    return {"asked": asked, "tasks": asking["tasks"], "usd_everything": everything}
 
 
 def _asking(wiring: Wiring, project: Project | None) -> dict[str, Any] | None:
@@ -112,7 +144,7 @@ def render(status: dict[str, Any]) -> str:
     if not status["projects"]:
         lines.append("No project yet: python -m backend connect --project ID")
     for project in status["projects"]:
-        lines += ["", *_project_lines(project)]
+        lines += ["", *project_lines(project)]
     if status["ignored"]:
         lines += ["", "Ignored: " + ", ".join(f"{n} x {w}" for w, n in status["ignored"].items())]
     if status["errors"]:
@@ -121,7 +153,8 @@ def render(status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _project_lines(project: dict[str, Any]) -> list[str]:
+def project_lines(project: dict[str, Any]) -> list[str]:
+    """One project as lines, all but the first indented."""
     pool, waiting, spend = project["pool"], project["waiting"], project["spend"]
     asking, hard = project["asking"], waiting["hard"]
     for_llm = waiting["to_review"] if asking and not asking["used_up"] else 0
@@ -149,8 +182,7 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
     lines += _asking_lines(project)
     if project["batched"]:
         lines.append(f"  {project['batched']} questions are with the provider's batch API")
-    if project["paused"]:
-        lines.append(f"  asking pauses for some minutes: {project['paused']}")
+    lines += _pause_lines(project)
     lines += [f"  {line}" for one in project["report"] for line in report.sentences(one)]
     lines += [f"  {sway.sentence(one)}" for one in project["sway"]]
     if project["report"]:
@@ -162,19 +194,35 @@ def _project_lines(project: dict[str, Any]) -> list[str]:
         lines.append(f"  stage running: {project['stage']}")
     if project["last_card"]:
         lines.append(f"  last stage: {project['last_card']['reason']}")
+    if compared := project["mended"]["at"]:
+        told = mended.sentence(project["mended"]) or "nothing"
+        lines.append(f"  compared with Label Studio at {_local(compared)}; mended so far: {told}")
+    return lines
+
+
+def _pause_lines(project: dict[str, Any]) -> list[str]:
+    """Why nothing is asked at the moment, whoever decided that."""
+    lines = []
+    if project["held"]:
+        lines.append(
+            f"  asking is paused by a person since {_local(project['held'])}: "
+            f"python -m backend review resume --project {project['id']}"
+        )
+    if project["paused"]:
+        lines.append(f"  asking pauses for some minutes: {project['paused']}")
     return lines
 
 
 def _asking_lines(project: dict[str, Any]) -> list[str]:
     """What the LLM may still be asked, and what asking it about everything would cost."""
-    asking, spend, waiting = project["asking"], project["spend"], project["waiting"]["to_review"]
+    asking, waiting = project["asking"], project["waiting"]["to_review"]
     if asking is None:
         return []
     lines = []
-    if answered := spend["verdicts"] + spend["unsure"]:
-        everything = asking["tasks"] * spend["usd"] / answered
+    if saved := project["savings"]:
         lines.append(
-            f"  LLM-only would take {asking['tasks']} questions and cost {everything:.4f} USD"
+            f"  LLM-only would take {saved['tasks']} questions and cost "
+            f"{saved['usd_everything']:.4f} USD"
         )
     if waiting and asking["used_up"]:
         lines.append(
@@ -207,7 +255,11 @@ def _bound(bound: dict[str, Any]) -> str:
 
 
 def _error_line(error: dict[str, Any]) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(error["at"]))
+    at = _local(error["at"])
     project = f" project {error['project']}" if error["project"] else ""
     times = f" ({error['count']} times)" if error["count"] > 1 else ""
     return f"  {at} {error['where']}{project}: {error['message']}{times}"
+
+
+def _local(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -7,6 +7,7 @@ for the next job. RQ alone would wait for the job's time-out, a day.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,10 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.utils import now
 
+from backend import logs
 from backend.lease import Lease
+from backend.queues import about
+from backend.settings import Settings
 
 _LOOK_S = 10
 _FIRST_WORDS_S = 60.0  # a process on a busy machine imports for long before it is heard of
@@ -32,9 +36,16 @@ class TrainWorker(SpawnWorker):
         self._longest_s = longest_s
         self.job_monitoring_interval = _LOOK_S
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run in the worker: have a horse do the job, and wait for it."""
+        with logs.job(**about(job)):
+            super().execute_job(job, queue)
+
     def main_work_horse(self, job: Job, queue: Queue) -> Any:
         """Run in the horse: do the job, and be heard of meanwhile."""
-        with Lease(self.connection, _beat(job)):
+        settings = Settings.from_env(os.environ)
+        logs.configure(settings.log_level, settings.log_format)
+        with logs.job(**about(job)), Lease(self.connection, _beat(job)):
             return super().main_work_horse(job, queue)
 
     def maintain_heartbeats(self, job: Job, execution: Execution) -> None:

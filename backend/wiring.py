@@ -22,6 +22,7 @@ from backend.journal import Journal
 from backend.label_studio import LabelStudio
 from backend.labeling import Labeler
 from backend.lease import Lease
+from backend.mended import Mended
 from backend.projects import Projects
 from backend.queues import Queues
 from backend.rules import Rules
@@ -97,7 +98,12 @@ class Wiring:
     @cached_property
     def store(self) -> ModelStore:
         """Checkpoints and committee manifests."""
-        return ModelStore(self.settings.models)
+        if not self.settings.bucket:
+            return ModelStore(self.settings.models)
+        from training.bucket import Bucket
+        from training.bucket_store import BucketStore
+
+        return BucketStore(Bucket(self.settings.bucket), self.settings.models)
 
     @cached_property
     def rules(self) -> Rules:
@@ -186,6 +192,10 @@ class Wiring:
     def selections(self, project_id: int) -> Selections:
         """What is measured of candidates, and the tables of what was chosen."""
         return Selections(self.redis, project_id)
+
+    def mended(self, project_id: int) -> Mended:
+        """What the reconcile job mended in a project."""
+        return Mended(self.redis, project_id)
 
     def settings_of(self, project_id: int) -> Settings:
         """The settings as they are for one project."""

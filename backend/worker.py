@@ -15,13 +15,14 @@ import threading
 import uuid
 from dataclasses import asdict
 
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
+from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker
 
-from backend import embedded_redis
+from backend import embedded_redis, logs
 from backend.committees import check_runtime
-from backend.queues import KINDS
+from backend.queues import KINDS, about
 from backend.scheduler import Scheduler
 from backend.settings import Settings
 from backend.train_worker import TrainWorker
@@ -32,9 +33,19 @@ logger = logging.getLogger(__name__)
 # A stage takes minutes and nobody waits for it; annotators on the same cores do (BENCHMARKS.md).
 _TRAIN_NICENESS = 15
 
+
+class JobWorker(SimpleWorker):
+    """Does jobs in its own process; lines of the log tell which."""
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do one job."""
+        with logs.job(**about(job)):
+            super().execute_job(job, queue)
+
+
 _WORKERS: dict[str, type[BaseWorker]] = {
-    "review": SimpleWorker,
-    "push": SimpleWorker,
+    "review": JobWorker,
+    "push": JobWorker,
     "train": TrainWorker,
 }
 
@@ -113,6 +124,7 @@ def _llm(settings: Settings) -> str:
 
 
 def _report(wiring: Wiring, kind: str, name: str, stop: threading.Event) -> None:
+    logs.tell()  # it reports whatever job is done meanwhile
     while True:
         try:
             wiring.queues.report(kind, name)

@@ -28,8 +28,9 @@ from pathlib import Path
 
 import httpx
 
+from backend import pauses
 from backend.allowance import allowance
-from backend.jobs import lease_name, refit, review
+from backend.jobs import lease_name, refit
 from backend.lease import Lease
 from backend.projects import Project
 from backend.wiring import Wiring
@@ -162,7 +163,7 @@ def _busy(wiring: Wiring) -> bool:
     """Whether the review worker works, or finds something to do at the scheduler's next tick."""
     if Lease.is_held(wiring.redis, lease_name("review", PROJECT)):
         return True
-    if refit.is_due(wiring, PROJECT) or wiring.redis.exists(review.paused_key(PROJECT)):
+    if refit.is_due(wiring, PROJECT) or wiring.redis.exists(pauses.paused_key(PROJECT)):
         return True
     project = wiring.projects.get(PROJECT)
     waiting = wiring.projects.desk(PROJECT).waiting()["to_review"]

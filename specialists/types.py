@@ -1,6 +1,6 @@
 """The vocabulary that every package shares: labels, votes, decisions, verdicts.
 
-Frozen dataclasses only: no torch, no I/O, no Redis. Words are those of README's glossary.
+Frozen dataclasses only: no torch, no I/O, no Redis. Words are those of docs/concepts.md.
 """
 
 from __future__ import annotations

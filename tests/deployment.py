@@ -6,23 +6,24 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
-REQUIRED = {"POSTGRES_PASSWORD": "postgres-secret", "LABEL_STUDIO_PASSWORD": "account-secret"}
-VARIABLE = re.compile(r"\$\{(?P<name>\w+):(?P<kind>[-?])(?P<text>[^}]*)\}")
+VARIABLE = re.compile(r"\$\{(?P<name>\w+):(?P<kind>[-+])(?P<text>[^}]*)\}")
+SECRETS = "/run/secrets/"
 
 
-def compose(environ: Mapping[str, str] = REQUIRED) -> dict[str, Any]:
-    """The compose file with its variables filled in; raises ValueError for one it insists on."""
+def compose(environ: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The compose file with its variables filled in."""
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     loaded: dict[str, Any] = _filled(yaml.safe_load(text), environ)
     return loaded
 
 
-def services(environ: Mapping[str, str] = REQUIRED) -> dict[str, Any]:
+def services(environ: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The services of the compose file by name."""
     found: dict[str, Any] = compose(environ)["services"]
     return found
@@ -74,8 +75,8 @@ def _filled(node: Any, environ: Mapping[str, str]) -> Any:
 
     def value(variable: re.Match[str]) -> str:
         given = environ.get(variable["name"], "")
-        if not given and variable["kind"] == "?":
-            raise ValueError(f"{variable['name']}: {variable['text']}")
+        if variable["kind"] == "+":
+            return variable["text"] if given else ""
         return given or variable["text"]
 
-    return VARIABLE.sub(value, node)
+    return VARIABLE.sub(value, node).replace("$$", "$")

@@ -72,15 +72,29 @@ def verify(folder: Path) -> None:
     except (OSError, TrainingError) as error:
         raise damaged(folder, f"it cannot be read ({error})") from error
     try:
-        expected = json.loads(raw)
-        if _canonical(expected) != raw or _content_name(expected) != folder.name:
-            raise ValueError
-    except (ValueError, TypeError, AttributeError) as error:
+        expected = read_sums(raw, folder.name)
+    except ValueError as error:
         raise damaged(listed, "its content does not hash to the folder's name") from error
     wrong = sorted(n for n in {*expected, *sums} if expected.get(n) != sums.get(n))
     if wrong:
         kind = "is missing" if wrong[0] not in sums else "is not as it was written"
         raise damaged(folder / wrong[0], f"the file {kind}")
+
+
+def read_sums(raw: bytes, name: str) -> dict[str, str]:
+    """The sha256 of each file by its relative name, from the list that sealed a checkpoint.
+
+    Raises ValueError unless it hashes to the checkpoint's name and all its files lie in its folder.
+    """
+    try:
+        sums: dict[str, str] = json.loads(raw)
+        if _canonical(sums) != raw or _content_name(sums) != name:
+            raise ValueError("another content")
+        if any(Path(file).is_absolute() or ".." in Path(file).parts for file in sums):
+            raise ValueError("a file elsewhere")
+    except (TypeError, AttributeError) as error:
+        raise ValueError("no list of checksums") from error
+    return sums
 
 
 def stamp(folder: Path) -> Stamp:
@@ -98,8 +112,8 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def damaged(path: Path, what: str) -> CheckpointDamaged:
-    """The error for a damaged path, with what to do next."""
+def damaged(path: Path | str, what: str) -> CheckpointDamaged:
+    """The error for a damaged path or object, with what to do next."""
     return CheckpointDamaged(
         f"{path}: {what}. Restore it from a backup of MODEL_DIR, or roll back to another tag."
     )

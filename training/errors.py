@@ -1,6 +1,7 @@
 """What can go wrong in training, by what the caller can do about it.
 
 TrainingError
++-- BucketUnusable      look at the bucket, its keys or the network; the same work can be done again
 +-- CheckpointDamaged   give up on that folder or file: restore it, or roll back
 +-- DiskFull            free space; the same work can be done again then
 +-- NothingToTrain      wait: the pool holds no verdict that a specialist can learn from
@@ -14,6 +15,10 @@ from __future__ import annotations
 
 class TrainingError(Exception):
     """The root of this package's errors."""
+
+
+class BucketUnusable(TrainingError):
+    """An object store does not answer, refuses us, or is not there."""
 
 
 class CheckpointDamaged(TrainingError):

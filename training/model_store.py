@@ -7,8 +7,9 @@
 
 Everything is written aside, synced and renamed, so a name either shows whole files or nothing, and
 two processes that write the same content end with one copy. Content names also make damage plain:
-a folder whose files do not hash to its name is refused. The root may be a shared volume. It does
-not know Redis, which tag is served, or what is inside a checkpoint.
+a folder whose files do not hash to its name is refused. The root may be a shared volume; for an
+object store see bucket_store.py. It does not know Redis, which tag is served, or what is inside a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from training.card import Card
 from training.checksums import Stamp, damaged, seal, stamp, sync, verify
 from training.errors import CheckpointDamaged
 
+NAME = re.compile(r"[0-9a-f]{16}")
+TAG = re.compile(r"stage-(\d+)-[0-9a-f]{8}")
 GRACE_S = 86_400.0  # longer than any stage runs: its checkpoints have no committee until it ends
 
 
@@ -122,7 +125,7 @@ class ModelStore:
         CheckpointDamaged, which names the folder, the file and the next step.
         """
         folder = self._checkpoints / name
-        if not re.fullmatch(r"[0-9a-f]{16}", name) or not folder.is_dir():
+        if not NAME.fullmatch(name) or not folder.is_dir():
             raise damaged(folder, "the folder is missing")
         try:
             seen = stamp(folder)
@@ -150,13 +153,9 @@ class ModelStore:
     def committee(self, tag: str) -> CommitteeManifest:
         """Read a manifest; raises CheckpointDamaged when it is missing or not what was saved."""
         path = self._committees / f"{tag}.json"
-        stage = re.fullmatch(r"stage-(\d+)-[0-9a-f]{8}", tag)
-        if not stage or not path.is_file():
+        if not TAG.fullmatch(tag) or not path.is_file():
             raise damaged(path, "the committee is missing")
-        raw = path.read_bytes()
-        if _tag(int(stage[1]), raw) != tag:
-            raise damaged(path, "its content does not hash to its tag")
-        return CommitteeManifest.from_json(json.loads(raw))
+        return read_manifest(tag, path.read_bytes(), path)
 
     def check(self, tag: str) -> None:
         """Raise CheckpointDamaged unless a committee and all its checkpoints are whole."""
@@ -179,33 +178,46 @@ class ModelStore:
         Raises CheckpointDamaged, with nothing removed, when any committee cannot be read: what it
         needs is then unknown.
         """
-        for tag in keep:
-            self.committee(tag)
-        needed: set[str] = set()
-        doomed = []
-        for path in sorted(self._committees.glob("*.json")):
-            manifest = self.committee(path.stem)
-            if manifest.project_id == project_id and path.stem not in keep and _old(path, grace_s):
-                doomed.append(path)
+        needed = {name for tag in keep for name in self.committee(tag).checkpoints}
+        committees = []
+        for tag, age_s in sorted(self._committee_ages().items()):
+            manifest = self.committee(tag)
+            if manifest.project_id == project_id and tag not in keep and age_s > grace_s:
+                committees.append(tag)
             else:
                 needed |= manifest.checkpoints
+        ages = sorted(self._checkpoint_ages().items())
+        checkpoints = [name for name, age_s in ages if name not in needed and age_s > grace_s]
         # Committees go first: killed in between, only checkpoints that nobody names are left.
-        for path in sorted(self._checkpoints.glob("*")):
-            if path.name not in needed and _old(path, grace_s):
-                doomed.append(path)
-        for path in doomed:
-            self._discard(path)
-        return [path.stem for path in doomed]
+        for tag in committees:
+            self._drop_committee(tag)
+        for name in checkpoints:
+            self._drop_checkpoint(name)
+        return committees + checkpoints
 
     def sweep(self, older_than_s: float) -> int:
         """Remove what killed writers left in tmp/ and nobody touched for `older_than_s` seconds.
 
         Choose more than the longest silence of a running stage. Returns how many were removed.
         """
-        left = [path for path in self._tmp.glob("*") if _old(path, older_than_s)]
+        left = [path for path in self._tmp.glob("*") if age(path) > older_than_s]
         for path in left:
             _remove(path)
         return len(left)
+
+    def _committee_ages(self) -> dict[str, float]:
+        """Seconds since each stored committee was written, by tag."""
+        return {path.stem: age(path) for path in self._committees.glob("*.json")}
+
+    def _checkpoint_ages(self) -> dict[str, float]:
+        """Seconds since anything of each stored checkpoint was written, by name."""
+        return {path.name: age(path) for path in self._checkpoints.glob("*")}
+
+    def _drop_committee(self, tag: str) -> None:
+        self._discard(self._committees / f"{tag}.json")
+
+    def _drop_checkpoint(self, name: str) -> None:
+        self._discard(self._checkpoints / name)
 
     def _replace(self, path: Path, content: bytes) -> None:
         """Write a file whole, whatever was there."""
@@ -231,7 +243,7 @@ class ModelStore:
         target = self._checkpoints / name
         if target.exists():
             try:
-                self.open(name)
+                ModelStore.open(self, name)  # what lies in this folder
                 os.utime(target)  # it is in use again: a new grace period begins
                 return
             except CheckpointDamaged:
@@ -241,7 +253,7 @@ class ModelStore:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            self.open(name)  # another process wrote the same content a moment ago
+            ModelStore.open(self, name)  # another process wrote the same content a moment ago
 
     def _discard(self, path: Path) -> None:
         """Remove by a rename first, so that no name ever shows half of its files."""
@@ -253,13 +265,21 @@ def _tag(stage: int, raw: bytes) -> str:
     return f"stage-{stage}-{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
-def _old(path: Path, age_s: float) -> bool:
-    """Whether nothing at or below the path changed for `age_s` seconds."""
+def read_manifest(tag: str, raw: bytes, where: Path | str) -> CommitteeManifest:
+    """The manifest that was stored as `raw`; raises CheckpointDamaged unless it hashes to `tag`."""
+    stage = TAG.fullmatch(tag)
+    if not stage or _tag(int(stage[1]), raw) != tag:
+        raise damaged(where, "its content does not hash to its tag")
+    return CommitteeManifest.from_json(json.loads(raw))
+
+
+def age(path: Path) -> float:
+    """Seconds since anything at or below a path changed; 0 when it was just renamed or removed."""
     try:
         newest = max(p.lstat().st_mtime for p in (path, *path.rglob("*")))
-    except FileNotFoundError:  # its writer just renamed or removed it
-        return False
-    return time.time() - newest > age_s
+    except FileNotFoundError:
+        return 0.0
+    return time.time() - newest
 
 
 def _remove(path: Path) -> None:

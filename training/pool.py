@@ -67,6 +67,7 @@ if ARGV[6] == '1' then
   redis.call('HSETNX', KEYS[5], 'first', ARGV[7])
   redis.call('HSET', KEYS[5], 'newest', ARGV[7])
 end
+redis.call('HINCRBY', KEYS[7], ARGV[9], 1)
 return 1
 """
 
@@ -142,6 +143,10 @@ class Pool:
     def _aside(self) -> str:
         return f"{self._prefix}:aside"
 
+    @property
+    def _added(self) -> str:
+        return f"{self._prefix}:added"
+
     def add(self, verdict: Verdict, via: Pipeline | None = None, waits: bool = True) -> bool:
         """Store a verdict; it waits for the next stage unless it repeats a stored one.
 
@@ -151,13 +156,14 @@ class Pool:
         annotation = "" if verdict.annotation_id is None else str(verdict.annotation_id)
         new: Any = (via if via is not None else self._redis).eval(
             _ADD,
-            6,
+            7,
             self._verdicts,
             self._waiting,
             self._sequence,
             self._annotations,
             self._arrivals,
             self._aside,
+            self._added,
             _field(verdict),
             json.dumps(verdict.to_json()),
             _member((verdict.task_id, verdict.control)),
@@ -166,6 +172,7 @@ class Pool:
             int(waits),
             repr(time.time()),
             repr(QUIET_S),
+            verdict.source,
         )
         return via is None and bool(new)
 
@@ -343,6 +350,10 @@ class Pool:
         """Stored verdicts by source."""
         sources = Counter(str(name).split(":", 3)[1] for name in self._redis.hkeys(self._verdicts))
         return {"llm": sources["llm"], "human": sources["human"]}
+
+    def added(self) -> dict[str, int]:
+        """How many verdicts each source ever gave, changed ones again; costs no look at them."""
+        return {str(source): int(n) for source, n in self._redis.hgetall(self._added).items()}
 
 
 def _field(verdict: Verdict) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -100,7 +99,9 @@ def _accuracy(backend_url: str, wiring: Wiring, project_id: int, demo: DemoProje
     }
     tag, deadline = wiring.promotions(project_id).served(), time.monotonic() + _LOAD_S
     while True:
-        answer = httpx.post(f"{backend_url}/predict", json=body, timeout=120, auth=_auth())
+        answer = httpx.post(
+            f"{backend_url}/predict", json=body, timeout=120, auth=_auth(wiring.settings)
+        )
         answer.raise_for_status()
         predictions = answer.json()["results"]
         if all(one["model_version"] == tag for one in predictions):
@@ -115,6 +116,6 @@ def _accuracy(backend_url: str, wiring: Wiring, project_id: int, demo: DemoProje
     return right / len(rows)
 
 
-def _auth() -> tuple[str, str] | None:
-    user = os.environ.get("BASIC_AUTH_USER")
-    return (user, os.environ.get("BASIC_AUTH_PASS", "")) if user else None
+def _auth(settings: Settings) -> tuple[str, str] | None:
+    user = settings.basic_auth_user
+    return (user, settings.basic_auth_pass) if user else None

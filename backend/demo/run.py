@@ -20,6 +20,7 @@ from backend.demo.errors import DemoError
 from backend.demo.projects import PROJECTS, DemoProject
 from backend.demo.record import Account, account_of, keep_account, record_of, write_private
 from backend.demo.script import write_script
+from backend.environment import replaced
 from backend.errors import LabelStudioError
 from backend.label_studio import LabelStudio
 from backend.settings import Settings
@@ -121,12 +122,11 @@ def _environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
         script = settings.data_dir.resolve() / "demo-script.jsonl"
         write_script(script)
         defaults |= {"LLM_PROVIDER": "scripted", "LLM_SCRIPT": str(script)}
-    return {
-        **defaults,
-        **environ,
+    own = {
         "LABEL_STUDIO_URL": settings.label_studio_url,
         "LABEL_STUDIO_API_KEY": settings.label_studio_api_key,
     }
+    return {**defaults, **replaced(environ, own)}
 
 
 def _fill(wiring: Wiring, demo: DemoProject, say: Say) -> int:

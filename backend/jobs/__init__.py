@@ -81,9 +81,6 @@ def _pause(wiring: Wiring, job: str, project_id: int, why: str, pause_s: int) ->
 @cache
 def _wiring() -> Wiring:
     """The parts of this worker process, built at its first job."""
-    from backend.logs import configure
     from backend.settings import Settings
 
-    settings = Settings.from_env(os.environ)
-    configure(settings.log_level)
-    return Wiring(settings)
+    return Wiring(Settings.from_env(os.environ))

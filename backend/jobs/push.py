@@ -254,17 +254,19 @@ def _tidy(wiring: Wiring, project_id: int) -> None:
         wiring.journal.error("model store", str(error), project_id)
 
 
-def show_tag(wiring: Wiring, project: Project, tag: str) -> None:
-    """Let annotators see the predictions of `tag`, verdicts among them.
+def show_tag(wiring: Wiring, project: Project, tag: str) -> bool:
+    """Let annotators see the predictions of `tag`, verdicts among them; whether they do.
 
     When Label Studio does not answer, the reconcile job does it later.
     """
     if not (wiring.has_label_studio and project.push):
-        return
+        return False
+    shown = True
     try:
         wiring.label_studio.update_project(project.id, model_version=tag)
         wiring.projects.update(project.id, shown=tag)
     except LabelStudioError as error:
+        shown = False
         wiring.journal.error(
             "promotion", f"{tag} is served, but not shown yet: {error}", project.id
         )
@@ -272,3 +274,4 @@ def show_tag(wiring: Wiring, project: Project, tag: str) -> None:
     desk = wiring.projects.desk(project.id)
     verdicts = (v for v in wiring.pool(project.id).verdicts() if v.source == "llm")
     desk.want_patches({verdict.task_id for verdict in verdicts})
+    return shown

@@ -4,14 +4,16 @@ Label Studio's hooks have a second, no retry, and none for imported annotations;
 bulk import can race into two predictions. This job reads the project's annotations and predictions
 and mends: answers that were missed or withdrawn, tasks without a prediction, predictions too many,
 verdicts that do not show, tags that are no longer kept, and a model version that differs; one that
-a person chose among the kept tags is a rollback. The tab of conflicts is brought up to date.
+a person chose among the kept tags is a rollback. What it mended is counted (mended.py). The tab of
+conflicts is brought up to date.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from backend import conflict_tab, project_settings
@@ -27,11 +29,32 @@ from backend.lease import Lease
 from backend.model import record_answers
 from backend.predictions import fits, shows
 from backend.projects import Project
+from backend.shards import prelabels
 from backend.wiring import Wiring
 from specialists.types import Verdict
 from training.errors import CheckpointDamaged
 
 Row = Mapping[str, Any]
+
+_HOOK_S = 10.0  # a younger answer's hook may still be on its way
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What was known before Label Studio was read: what comes in between was not lost.
+
+    `annotations` gave a verdict, `observed` tasks have evidence; `to_predict` and `to_patch` are
+    on the lists of jobs already, and a `bulk` run may be predicting. `at` is in seconds since the
+    epoch.
+    """
+
+    at: float
+    served: str | None
+    annotations: set[int]
+    observed: set[int]
+    to_predict: set[int]
+    to_patch: set[int]
+    bulk: bool
 
 
 def next_key(project_id: int) -> str:
@@ -47,12 +70,12 @@ def is_due(wiring: Wiring, project_id: int) -> bool:
 
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Compare a project with Label Studio once and mend what differs."""
-    started = time.time()
     if not is_due(wiring, project_id):
         return "Done a moment ago."
     project = wiring.projects.get(project_id)
     if project is None or not project.label_config:
         return "Nothing is known of this project."
+    before = _before(wiring, project_id)
     try:
         remote = wiring.label_studio.project(project_id)
     except NotFound:
@@ -66,28 +89,41 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         tasks=int(remote.get("task_number") or 0),
         active_learning=remote.get("sampling") == UNCERTAINTY,
     )
-    # Read before the tasks: what comes in between must not count as withdrawn or deleted.
-    known = wiring.pool(project_id).annotation_ids()
-    observed = wiring.evidence.task_ids(project_id)
     tasks = list(wiring.label_studio.tasks(project_id))
-    read = _annotations(wiring, project, tasks, known)
-    wiring.evidence.forget(project_id, observed - {int(task["id"]) for task in tasks})
-    deleted = _predictions(wiring, project, remote, tasks, lease)
+    read = _annotations(wiring, project, tasks, before)
+    wiring.evidence.forget(project_id, before.observed - {int(task["id"]) for task in tasks})
+    deleted = _predictions(wiring, project, remote, tasks, before, lease)
+    wiring.mended(project_id).compared()
     # A large project is read less often: never more than a twentieth of the time.
-    pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - started))
+    pause_s = max(wiring.settings.reconcile_every, 20 * (time.time() - before.at))
     wiring.redis.set(next_key(project_id), time.time() + pause_s)
     conflict_tab.refresh(wiring, project)  # last: where it is refused nothing else is done again
     return f"{len(tasks)} tasks, {read} answers read; {deleted} predictions too many deleted."
 
 
-def _annotations(wiring: Wiring, project: Project, tasks: Sequence[Row], known: set[int]) -> int:
+def _before(wiring: Wiring, project_id: int) -> _Before:
+    desk = wiring.projects.desk(project_id)
+    return _Before(
+        time.time(),
+        wiring.promotions(project_id).served(),
+        wiring.pool(project_id).annotation_ids(),
+        wiring.evidence.task_ids(project_id),
+        set(desk.wanted_predictions()),
+        set(desk.wanted_patches()),
+        prelabels(wiring.redis, project_id),
+    )
+
+
+def _annotations(wiring: Wiring, project: Project, tasks: Sequence[Row], before: _Before) -> int:
     """Record the answers that hooks lost, and withdraw those that are gone."""
+    pool, mended = wiring.pool(project.id), wiring.mended(project.id)
     controls, names = parse(project.label_config), wiring.committees.label_names(project.id)
     answers = [answer for task in tasks for answer in answers_of(task, controls, names).answers]
-    record_answers(wiring, project.id, controls, answers)
+    new = record_answers(wiring, project.id, controls, answers)
+    mended.count("answers_read", sum(one.at < before.at - _HOOK_S for one in new))
     settle(wiring, project.id)  # what was under way when labels changed
-    for annotation_id in known - {answer.annotation_id for answer in answers}:
-        wiring.pool(project.id).retract(annotation_id)
+    gone = before.annotations - {answer.annotation_id for answer in answers}
+    mended.count("answers_withdrawn", sum(pool.retract(one) for one in gone))
     return len(answers)
 
 
@@ -96,13 +132,15 @@ def _predictions(
     project: Project,
     remote: Row,
     tasks: Sequence[Row],
+    before: _Before,
     lease: Lease,
 ) -> int:
     """One prediction of the served tag a task, showing its verdict; rows of lost tags go."""
+    desk, mended = wiring.projects.desk(project.id), wiring.mended(project.id)
     controls = parse(project.label_config)
     tag = _chosen(wiring, project, wiring.committees.ensure(project.id, controls))
     keep = set(wiring.promotions(project.id).kept(wiring.settings.keep_tags))
-    candidate = wiring.projects.desk(project.id).candidate()
+    candidate = desk.candidate()
     if candidate:
         keep.add(candidate["tag"])
     rows: defaultdict[tuple[int, str], list[Row]] = defaultdict(list)
@@ -112,8 +150,9 @@ def _predictions(
     lease.check()
     for old in {version for _, version in rows if version in ours - keep}:
         wiring.label_studio.delete_tag(project.id, old)
+        mended.count("tags", 1)
     wiring.evidence.prune(project.id, keep)
-    wiring.projects.desk(project.id).prune_places(keep)
+    desk.prune_places(keep)
     wiring.rules.prune(project.id, [control.name for control in controls], keep)
     verdicts = [v for v in wiring.pool(project.id).verdicts() if v.source == "llm"]
     kept = _kept(rows, verdicts)
@@ -125,13 +164,49 @@ def _predictions(
         if row is not kept[task, version]
     ]
     wiring.label_studio.delete_predictions(extra)
+    mended.count("duplicates", len(extra))
+    _verdicts(wiring, project, tag, tasks, kept, verdicts, before)
     if project.push:
-        missing = [int(t["id"]) for t in tasks if (int(t["id"]), tag) not in rows]
-        wiring.projects.desk(project.id).want_predictions(missing)
+        _missing(wiring, project, tag, tasks, rows, keep, before)
         # Label Studio refuses a model version that no prediction has yet.
         has_rows = any(version == tag for _, version in rows)
         if has_rows and not project.empty and remote.get("model_version") != tag:
-            show_tag(wiring, project, tag)
+            shown = show_tag(wiring, project, tag)
+            mended.count("version", int(shown and tag == before.served))
+    return len(extra)
+
+
+def _missing(
+    wiring: Wiring,
+    project: Project,
+    tag: str,
+    tasks: Sequence[Row],
+    rows: Mapping[tuple[int, str], Sequence[Row]],
+    keep: Collection[str],
+    before: _Before,
+) -> None:
+    """Ask for predictions of the tasks that have none of the served tag."""
+    desk, ids = wiring.projects.desk(project.id), [int(task["id"]) for task in tasks]
+    missing = [task for task in ids if (task, tag) not in rows]
+    if not (before.bulk or prelabels(wiring.redis, project.id)):
+        # Those with one of another tag were left out by a promotion: people answered them.
+        bare = {task for task in missing if not any((task, one) in rows for one in keep)}
+        lost = bare - before.to_predict - set(desk.wanted_predictions())
+        wiring.mended(project.id).count("unpredicted", len(lost))
+    desk.want_predictions(missing)
+
+
+def _verdicts(
+    wiring: Wiring,
+    project: Project,
+    tag: str,
+    tasks: Sequence[Row],
+    kept: Mapping[tuple[int, str], Row],
+    verdicts: Sequence[Verdict],
+    before: _Before,
+) -> None:
+    """Ask for patches of what shows no verdict, or does not fit the label config."""
+    desk, controls = wiring.projects.desk(project.id), parse(project.label_config)
     missed = {v.task_id for v in verdicts if not _shown(kept.get((v.task_id, tag)), v)}
     misshapen = {
         task
@@ -144,8 +219,9 @@ def _predictions(
         for task in tasks
         if not task.get("total_annotations") and not is_audit(project.id, int(task["id"]), share)
     }
-    wiring.projects.desk(project.id).want_patches((missed | misshapen) & open_tasks)
-    return len(extra)
+    lost = (missed & open_tasks) - before.to_patch - set(desk.wanted_patches())
+    wiring.mended(project.id).count("unshown", len(lost))
+    desk.want_patches((missed | misshapen) & open_tasks)
 
 
 def _chosen(wiring: Wiring, project: Project, served: str) -> str:

@@ -28,6 +28,7 @@ from backend.jobs.write_back import write_back
 from backend.label_config import Control, parse
 from backend.lease import Lease
 from backend.pace import ROUNDS
+from backend.pauses import held, is_paused, paused_key
 from backend.projects import HardSample, Project
 from backend.wiring import NotConfigured, Wiring
 from specialists.chances import Array
@@ -47,11 +48,6 @@ Prior = tuple[ValueRule, Array]
 """A rule, and its probabilities (labels,) for one text."""
 
 
-def paused_key(project_id: int) -> str:
-    """Why asking is paused (wrong key, quota or budget used up, provider down); then it expires."""
-    return f"aa:project:{project_id}:review_paused"
-
-
 def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
     """Refit, ask what may be asked now, and write back."""
     project = wiring.projects.get(project_id)
@@ -59,7 +55,9 @@ def work(wiring: Wiring, project_id: int, lease: Lease) -> str:
         return "Nothing is known of this project."
     if refit.is_due(wiring, project_id):
         refit.refit_project(wiring, project, lease)
-    reviewer = _reviewer(wiring, project_id)
+    # Batches that a person's pause finds under way stay with the provider: what came might be asked
+    # about again.
+    reviewer = None if held(wiring.redis, project_id) else _reviewer(wiring, project_id)
     kinds: Counter[str] = Counter()
     # The waiting write-backs come last: Label Studio being down must not keep verdicts from coming.
     if reviewer:
@@ -106,7 +104,7 @@ class _Review:
 
     @property
     def _paused(self) -> bool:
-        return bool(self.wiring.redis.exists(paused_key(self.project.id)))
+        return is_paused(self.wiring.redis, self.project.id)
 
     def take_up(self) -> None:
         """Take up what batches brought: answers are stored, so asking costs nothing now."""

@@ -37,10 +37,11 @@ def _operation(
     answer: Schema,
     body: Schema | None = None,
     security: list[Schema] | None = None,
+    media: str = "application/json",
 ) -> Schema:
     """One method of one address; every answer but 200 is an `Error`."""
     answers: Schema = {
-        "200": {"description": "Done.", "content": _json(answer)},
+        "200": {"description": "Done.", "content": {media: {"schema": answer}}},
         "401": _ref("responses", "Error"),
         "503": _ref("responses", "Error"),
     }
@@ -176,7 +177,38 @@ PATHS: Schema = {
             "health", "The process answers; what it holds.", _ref("schemas", "Health"), None, _OPEN
         )
     },
-    "/": {"get": _operation("root", "As /health.", _ref("schemas", "Health"))},
+    "/": {
+        "get": _operation(
+            "root",
+            "The status page in browsers, else as /health.",
+            _ref("schemas", "Health"),
+        )
+    },
+    "/status": {
+        "get": _operation("status", "What `backend status --json` prints.", {"type": "object"})
+    },
+    "/metrics": {
+        "get": _operation("metrics", "Figures for Prometheus.", _TEXT, media="text/plain")
+    },
+    "/projects/{project_id}/{action}": {
+        "parameters": [
+            {"name": "project_id", "in": "path", "required": True, "schema": _ID},
+            {
+                "name": "action",
+                "in": "path",
+                "required": True,
+                "schema": {"enum": ["train", "rollback", "pause", "resume"]},
+            },
+        ],
+        "post": {
+            "operationId": "act",
+            "summary": "A button of the status page, which alone knows the form's token.",
+            "responses": {
+                "303": {"description": "Done or not done, which the page tells."},
+                **{status: _ref("responses", "Error") for status in ("401", "403", "404", "503")},
+            },
+        },
+    },
     "/setup": {
         "post": _operation(
             "setup",

@@ -11,6 +11,7 @@ import redis
 
 from backend.errors import BackendError, BadRequest
 from specialists.batcher import BatcherError, Busy, Closed, TooLate
+from training.errors import BucketUnusable
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ _RETRY_S = 5
 
 _NEXT_STEPS = {
     401: "Send the user and password that are set here, or the webhook's secret.",
+    403: "Open the status page and press the button there.",
     404: "GET /openapi.json lists the addresses.",
     405: "GET /openapi.json lists the methods of each address.",
     413: "Send less at once, or raise MAX_BODY_MB.",
@@ -28,6 +30,7 @@ def handle(app: falcon.App[Any, Any]) -> None:
     """Answer every error of this app as JSON."""
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(BackendError, _no_service)
+    app.add_error_handler(BucketUnusable, _no_service)
     app.add_error_handler(BadRequest, _bad_request)
     app.add_error_handler(redis.RedisError, _no_redis)
     for busy in (Busy, TooLate, Closed):
@@ -47,7 +50,10 @@ def _bad_request(
 
 
 def _no_service(
-    req: falcon.Request, resp: falcon.Response, error: BackendError, params: Mapping[str, Any]
+    req: falcon.Request,
+    resp: falcon.Response,
+    error: BackendError | BucketUnusable,
+    params: Mapping[str, Any],
 ) -> None:
     logger.error("%s: %s", req.path, error)
     resp.status = falcon.HTTP_503

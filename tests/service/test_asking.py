@@ -10,8 +10,9 @@ import pytest
 from provider import Provider, Scene, says
 from world import PROJECT, MakeWorld, World, answering, audits
 
+from backend import pauses
 from backend.jobs.known import asked_key
-from backend.jobs.review import paused_key
+from backend.pauses import paused_key
 from backend.projects import HardSample
 from benchmarks.asked import answer, read
 from meta_controller.ledger import Ledger
@@ -172,3 +173,37 @@ def test_how_often_answers_agree_is_kept_with_the_verdict(
     verdict = world.verdicts()[1]
     assert verdict.answer == ("positive",) and verdict.confidence
     assert abs(verdict.confidence - 2 / 3) < 1e-6
+
+
+def test_nothing_is_asked_while_a_person_paused_it_and_what_waits_is_asked_after(
+    make_world: MakeWorld, provider: Provider
+) -> None:
+    world = make_world(LLM_SHARE="1")
+    world.observe()
+    world.believe_the_llm()
+    provider.decide = answering(world)
+    for task in (1, 2, 3):
+        world.hard(task)
+    pauses.hold(world.wiring.redis, PROJECT)
+    world.review()
+    assert provider.requests == []
+    assert len(world.desk.to_review()) == 3
+    pauses.release(world.wiring.redis, PROJECT)
+    world.review()
+    assert set(world.verdicts()) == {1, 2, 3}
+
+
+def test_a_pause_ends_a_review_that_runs(make_world: MakeWorld, provider: Provider) -> None:
+    world = make_world(LLM_SHARE="1", DECISION_RULE="paper")
+    world.observe()
+
+    def decide(body: Any) -> Scene:
+        pauses.hold(world.wiring.redis, PROJECT)
+        return Scene(answer=answer(read(body), ["positive"], "r"))
+
+    provider.decide = decide
+    for task in range(1, 201):
+        world.hard(task)
+    world.review()
+    assert 0 < provider.calls <= 64, "those under way"
+    assert len(world.desk.to_review()) == 200 - provider.calls

@@ -11,7 +11,7 @@ from test_ledger import ASKED, MAX, Nobody, reserve, settle
 from world import PROJECT, MakeWorld, answering
 
 from backend import status
-from backend.jobs.review import paused_key
+from backend.pauses import paused_key
 from meta_controller.budget import DAY_S, Caps
 from meta_controller.errors import BudgetExceeded
 from meta_controller.language_model import NO_TOKENS, Tokens

@@ -1,7 +1,9 @@
 """The commands that compose file and Dockerfile name, run for real over a copy of the image.
 
 The copy holds only the files that the Dockerfile copies; the environment is the compose file's,
-with the folders, Redis and ports of this machine.
+with the folders, secrets, Redis and ports of this machine. As there, a process may write to its
+volume and to a temporary folder alone, and has no capability (it is not another user here: that one
+might not be let into the folder of this environment).
 """
 
 from __future__ import annotations
@@ -19,24 +21,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis import AuthenticationError, Redis
 from redis import ConnectionError as RedisConnectionError
-from redis import Redis
 
 from backend import embedded_redis
 from tests import deployment
-from tests.deployment import REQUIRED, services
+from tests.deployment import services
 
 START_S = 120.0  # torch is imported; the machine may be busy
 STOP_S = 15.0
 KINDS = ("review", "push", "train")
 WORKERS = (*KINDS, "train-gpu")
+PASSWORD = "own redis_password"
+
+# Run as: sh -c CONFINED sh FOLDER COMMAND...; mounts are those of this process alone.
+CONFINED = """
+set -e
+mount --bind "$1" "$1"
+mount --bind "$1/data" "$1/data"
+mount --bind "$1/tmp" "$1/tmp"
+mount -o remount,bind,ro "$1"
+mount -o remount,bind,ro /
+cd "$1/app"
+shift
+exec setpriv --no-new-privs --bounding-set -all --inh-caps -all "$@"
+"""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the commands run: the image's files, a Redis and a free port."""
+    """Where the commands run: a folder with the image's files, a Redis and a free port."""
 
-    app: Path
+    folder: Path
     redis_url: str
     port: int
 
@@ -44,19 +60,23 @@ class Machine:
         """A command of the image with this Python and this port."""
         assert command[0] == "python"
         rest = [part.replace("0.0.0.0:9090", f"127.0.0.1:{self.port}") for part in command[1:]]
-        return [sys.executable, *(part.replace(":9090/", f":{self.port}/") for part in rest)]
+        rest = [part.replace(":9090/", f":{self.port}/") for part in rest]
+        return [*confined(self.folder), sys.executable, *rest]
 
     def environment(self, service: str) -> dict[str, str]:
         """The service's environment with what differs on this machine; nothing is inherited."""
+        given = services({"LLM_PROVIDER": "none"})[service]["environment"]
+        secrets = f"{self.folder / 'secrets'}/"
         return {
             **deployment.image_environment(),
-            **services({**REQUIRED, "LLM_PROVIDER": "none"})[service]["environment"],
+            **{name: text.replace(deployment.SECRETS, secrets) for name, text in given.items()},
             "REDIS_URL": self.redis_url,
-            "DATA_DIR": str(self.app.parent / "data"),
-            "MODEL_DIR": str(self.app.parent / "data" / "models"),
-            "HF_HOME": str(self.app.parent / "data" / "huggingface"),
+            "DATA_DIR": str(self.folder / "data"),
+            "MODEL_DIR": str(self.folder / "data" / "models"),
+            "HF_HOME": str(self.folder / "data" / "huggingface"),
+            "TMPDIR": str(self.folder / "tmp"),
             "DEVICE": "cpu",
-            "HOME": str(self.app.parent),
+            "HOME": str(self.folder / "home"),
             "PATH": os.environ["PATH"],
         }
 
@@ -64,7 +84,6 @@ class Machine:
         """Whether the service's health check says so."""
         done = subprocess.run(
             self.argv(check),
-            cwd=self.app,
             env=self.environment(service),
             capture_output=True,
             timeout=60,
@@ -74,11 +93,10 @@ class Machine:
     @contextmanager
     def running(self, service: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         """The service's command as a process of its own session; whatever is left is killed."""
-        log = self.app.parent / f"{service}.log"
+        log = self.folder / f"{service}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 self.argv(command),
-                cwd=self.app,
                 env=self.environment(service),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -94,6 +112,12 @@ class Machine:
             if members(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def confined(folder: Path) -> list[str]:
+    """What a command is run by so that it can do no more than in its container."""
+    own_rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", "--mount", *own_rights, "sh", "-c", CONFINED, "sh", str(folder)]
 
 
 def members(group: int) -> list[int]:
@@ -131,30 +155,38 @@ def check_of(service: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the image would hold, and nothing else."""
-    app = tmp_path_factory.mktemp("image") / "app"
-    app.mkdir()
+    """A folder with the files that the image would hold, and its mounts beside them."""
+    folder = tmp_path_factory.mktemp("image")
+    for name in ("app", "data", "tmp", "home", "secrets"):
+        (folder / name).mkdir()
+    for name in deployment.compose()["secrets"]:
+        (folder / "secrets" / name).write_text(f"own {name}\n")
     for source in deployment.copied():
         if source.is_dir():
             ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, app / source.name, ignore=ignore)
+            shutil.copytree(source, folder / "app" / source.name, ignore=ignore)
         else:
-            shutil.copy(source, app)
-    return app
+            shutil.copy(source, folder / "app")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def redis_port(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A Redis on TCP, started by the compose file's own command."""
     port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    options = [*services()["redis"]["command"][1:], "--port", str(port), "--bind", "127.0.0.1"]
+    *shell, script = services()["redis"]["command"]
+    here = f"{embedded_redis.executable()} - --port {port} --bind 127.0.0.1 --dir {folder}"
+    script = script.replace("redis-server -", here)
+    script = script.replace(deployment.SECRETS, f"{image / 'secrets'}/")
     quiet = subprocess.DEVNULL
-    command = [embedded_redis.executable(), *options, "--dir", str(folder)]
-    server = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    server = subprocess.Popen([*shell, script], stdout=quiet, stderr=quiet)
     try:
-        with Redis(port=port) as client:
+        with Redis(port=port, password=PASSWORD) as client:
             until(lambda: answers(client), server, 10)
             assert client.info("persistence")["aof_enabled"] == 1
+            assert client.config_get("maxmemory") == {"maxmemory": str(1 << 30)}
+        shown = Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert "redis-server" in shown and PASSWORD not in shown
         yield port
     finally:
         server.terminate()
@@ -170,7 +202,7 @@ def answers(client: Redis) -> bool:
 
 @pytest.fixture
 def client(redis_port: int) -> Iterator[Redis]:
-    with Redis(port=redis_port, decode_responses=True) as client:
+    with Redis(port=redis_port, password=PASSWORD, decode_responses=True) as client:
         client.flushall()
         yield client
 
@@ -178,6 +210,28 @@ def client(redis_port: int) -> Iterator[Redis]:
 @pytest.fixture
 def machine(image: Path, redis_port: int, client: Redis) -> Machine:
     return Machine(image, f"redis://127.0.0.1:{redis_port}/0", free_port())
+
+
+def test_a_command_can_write_to_its_volume_and_a_temporary_folder_alone(machine: Machine) -> None:
+    script = (
+        "import os, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: open(path + '/written', 'w').close(); print(os.path.basename(path))\n"
+        "    except OSError: pass\n"
+        "print([l for l in open('/proc/self/status') if l.startswith(('CapEff', 'NoNewPrivs'))])"
+    )
+    folders = [machine.folder / name for name in ("app", "data", "tmp", "home")]
+    places = [str(one) for one in (*folders, Path(__file__).parent, Path("/usr"))]
+    argv = machine.argv(["python", "-c", script, *places])
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.splitlines()[:-1] == ["data", "tmp"]
+    assert "CapEff:\\t0000000000000000" in said
+    assert "NoNewPrivs:\\t1" in said
+
+
+def test_redis_wants_the_password(redis_port: int) -> None:
+    with Redis(port=redis_port) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
 
 
 @pytest.mark.parametrize("source", ["docker-compose.yml", "Dockerfile"])
@@ -224,8 +278,8 @@ def test_a_killed_worker_is_unhealthy_within_seconds(machine: Machine) -> None:
 
 
 def test_a_worker_without_redis_ends_with_the_next_step(machine: Machine) -> None:
-    lonely = Machine(machine.app, f"redis://127.0.0.1:{free_port()}/0", machine.port)
+    lonely = Machine(machine.folder, f"redis://127.0.0.1:{free_port()}/0", machine.port)
     with lonely.running("review", services()["review"]["command"]) as process:
         assert process.wait(START_S) == 1
-    assert "check REDIS_URL" in (machine.app.parent / "review.log").read_text()
+    assert "check REDIS_URL" in (machine.folder / "review.log").read_text()
     assert not lonely.healthy("review", check_of("review"))

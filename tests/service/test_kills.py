@@ -18,9 +18,9 @@ from provider import KEY, Provider, Scene, says
 
 from backend import worker
 from backend.jobs import lease_name
-from backend.jobs.review import paused_key
 from backend.label_config import parse
 from backend.lease import Lease
+from backend.pauses import paused_key
 from backend.projects import HardSample
 from backend.settings import Settings
 from backend.wiring import Wiring

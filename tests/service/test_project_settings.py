@@ -9,9 +9,9 @@ from machine import CONFIG
 from world import PROJECT, MakeWorld, World
 
 from backend import project_settings, status, triggers
+from backend.environment import SettingsError
 from backend.model import AutoAnnotator
 from backend.projects import Project
-from backend.settings import SettingsError
 from meta_controller.prices import Price
 
 OTHER = 8

@@ -12,8 +12,8 @@ import pytest
 from machine import CONFIG, Machine, eventually
 from provider import KEY, Provider, Scene, says
 
-from backend.jobs.review import paused_key
 from backend.label_config import parse
+from backend.pauses import paused_key
 from backend.projects import HardSample
 from specialists.types import Verdict
 

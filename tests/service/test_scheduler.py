@@ -13,6 +13,7 @@ import pytest
 from machine import CONFIG
 from redis import Redis
 
+from backend import pauses
 from backend.jobs import lease_name, pause_key, reconcile, review, train
 from backend.lease import Lease
 from backend.projects import HardSample, Project
@@ -20,6 +21,7 @@ from backend.scheduler import Scheduler
 from backend.settings import Settings
 from backend.triggers import LEAST, is_due, trigger
 from backend.wiring import Wiring
+from meta_controller.batch_store import Batch, BatchStore
 from specialists.types import Verdict
 from training.card import Card
 
@@ -87,6 +89,13 @@ def candidate(wiring: Wiring) -> None:
         pipe.execute()
 
 
+def batched(wiring: Wiring) -> None:
+    """A batch that is to be looked at."""
+    with wiring.redis.pipeline() as pipe:
+        BatchStore(wiring.redis, PROJECT).put(pipe, Batch("b", "openai", "m", 1.0, 2.0, {}, {}))
+        pipe.execute()
+
+
 def everything(wiring: Wiring) -> None:
     hard(wiring)
     learnable(wiring)
@@ -141,9 +150,24 @@ def test_a_hard_sample_wakes_review_only_where_an_llm_is(wiring: Wiring) -> None
 
 def test_a_hard_sample_waits_while_asking_is_paused(wiring: Wiring) -> None:
     hard(wiring)
-    wiring.redis.set(review.paused_key(PROJECT), 1, ex=60)
+    wiring.redis.set(pauses.paused_key(PROJECT), 1, ex=60)
     assert tick(wiring) == []
-    wiring.redis.delete(review.paused_key(PROJECT))
+    wiring.redis.delete(pauses.paused_key(PROJECT))
+    assert tick(wiring) == ["review"]
+
+
+def test_a_person_s_pause_keeps_review_from_asking_and_from_batches(wiring: Wiring) -> None:
+    hard(wiring)
+    wiring.projects.update(PROJECT, tasks=1)
+    batched(wiring)
+    pauses.hold(wiring.redis, PROJECT)
+    assert tick(wiring) == []
+    wiring.projects.desk(PROJECT).want_patches([1])
+    assert tick(wiring) == ["review"], "verdicts are still written back"
+    pauses.release(wiring.redis, PROJECT)
+    wiring.projects.desk(PROJECT).forget_tasks([1], [])
+    wiring.queues.queue("review").empty()
+    wiring.queues.started("review", PROJECT)
     assert tick(wiring) == ["review"]
 
 
@@ -183,7 +207,7 @@ def test_a_job_that_failed_waits_alone(wiring: Wiring) -> None:
 
 def test_a_verdict_to_write_back_wakes_review_also_without_an_llm(wiring: Wiring) -> None:
     change(wiring, llm_provider="none")
-    wiring.redis.set(review.paused_key(PROJECT), 1, ex=60)
+    wiring.redis.set(pauses.paused_key(PROJECT), 1, ex=60)
     wiring.projects.desk(PROJECT).want_patches([1])
     assert tick(wiring) == ["review"]
 

@@ -23,7 +23,7 @@ from backend.settings import Settings
 from backend.supervisor import Program, Supervisor, end_leftovers, supervisor_pid
 
 ROOT = Path(__file__).parents[2]
-BACK_S = 10.0  # what README promises
+BACK_S = 10.0  # what docs/operate.md promises
 
 RUNNER = """
 import sys

@@ -85,7 +85,7 @@ class Site:
     def open(self) -> set[int]:
         return {int(task["id"]) for task in self.api.tasks(self.id) if not task["annotations"]}
 
-    def annotate(self, task: int) -> None:
+    def annotate(self, task: int) -> int:
         region = {
             "from_name": CONTROL.name,
             "to_name": CONTROL.to_name,
@@ -93,7 +93,7 @@ class Site:
             "origin": "manual",
             "value": {"choices": ["neutral"]},
         }
-        self.api.create_annotation(task, [region], lead_time=2.0)
+        return int(self.api.create_annotation(task, [region], lead_time=2.0)["id"])
 
     def verdict(self, task: int, label: str) -> Verdict:
         text = self.texts[task]
@@ -233,6 +233,59 @@ def test_an_annotated_task_s_verdict_is_not_asked_for_again(site: Site) -> None:
         site.pool.add(site.verdict(task, "neutral"))
     reconciled(site)
     assert site.desk.wanted_patches() == [second]
+
+
+def mended(site: Site) -> dict[str, int]:
+    """What was mended so far, without what was not."""
+    counts = site.wiring.mended(site.id).read()["counts"]
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def test_what_reconcile_mends_is_counted_and_its_first_comparison_is_not(site: Site) -> None:
+    answered, reviewed, doubled, bare = site.tasks[:4]
+    annotation = site.annotate(answered)  # no hook tells of it
+    assert site.wiring.mended(site.id).read()["at"] is None
+    reconciled(site)
+    assert mended(site) == {} and site.pool.counts()["human"] == 1
+    first = site.wiring.mended(site.id).read()["at"]
+    site.api._call("DELETE", f"api/annotations/{annotation}/")
+    site.pool.add(site.verdict(reviewed, "neutral"))
+    site.predict([doubled])
+    rows = site.api.predictions(site.id)
+    site.api.delete_predictions([int(row["id"]) for row in rows if row["task"] == bare])
+    reconciled(site)
+    expected = {"answers_withdrawn": 1, "unshown": 1, "duplicates": 1, "unpredicted": 1}
+    assert mended(site) == expected
+    assert site.wiring.mended(site.id).read()["at"] > first
+    reconciled(site)
+    assert mended(site) == expected, "what is on a list is not counted again"
+
+
+def test_a_model_version_and_the_rows_of_lost_tags_are_counted(site: Site) -> None:
+    reconciled(site)
+    new = next_tag(site)
+    reconciled(site)
+    assert shown_by_label_studio(site) == new
+    by_hand = [{"task": site.tasks[0], "model_version": "by-hand", "score": 0.5, "result": []}]
+    site.api.import_predictions(site.id, by_hand)
+    site.api.update_project(site.id, model_version="by-hand")
+    site.wiring.settings = replace(site.wiring.settings, keep_tags=1)
+    reconciled(site)
+    assert mended(site) == {"version": 2, "tags": 1}
+    assert shown_by_label_studio(site) == new
+
+
+def test_a_lost_answer_is_counted_once_its_hook_cannot_come_any_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciled(site)
+    site.annotate(site.tasks[0])
+    reconciled(site)
+    assert site.pool.counts()["human"] == 1 and mended(site) == {}
+    site.annotate(site.tasks[1])
+    monkeypatch.setattr(reconcile, "_HOOK_S", -60.0)  # as if it had been a minute ago
+    reconciled(site)
+    assert site.pool.counts()["human"] == 2 and mended(site) == {"answers_read": 1}
 
 
 def next_tag(site: Site) -> str:

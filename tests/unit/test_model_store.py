@@ -1,4 +1,8 @@
-"""The model store: whole or refused, whatever happens to the writer or to the disk."""
+"""The model store: whole or refused, whatever happens to the writer or to the disk.
+
+Tests that take a `store` run over a folder and over a bucket (fsspec's own, in a local folder);
+those of a real S3 server are in tests/service/test_s3_store.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from specialists.types import Label, LabelSet, SpecialistRef
+from training.bucket import Bucket
+from training.bucket_store import BucketStore
 from training.errors import CheckpointDamaged, TrainingError
 from training.model_store import CommitteeManifest, ControlCommittee, ModelStore
 
@@ -58,7 +64,9 @@ def manifest(*checkpoints: str | None, project_id: int = 7, stage: int = 3) -> C
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """What lies in a folder; a bucket in one shows no empty folders."""
+    found = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
+    return sorted(found)
 
 
 def age(path: Path, by_s: float) -> None:
@@ -67,15 +75,38 @@ def age(path: Path, by_s: float) -> None:
         os.utime(each, (time.time() - by_s,) * 2)
 
 
+Machines = Callable[[], ModelStore]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def machine(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Machines:
+    """Makes stores, each as on a machine of its own, whose truth lies in `tmp_path`."""
+
+    def make() -> ModelStore:
+        if request.param == "folder":
+            return ModelStore(tmp_path)
+        bucket = Bucket(f"file://{tmp_path}", auto_mkdir=True)
+        return BucketStore(bucket, tmp_path_factory.mktemp("cache"))
+
+    return make
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
+def store(machine: Machines) -> ModelStore:
+    return machine()
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path)
 
 
 def test_a_written_checkpoint_opens_with_its_files(store: ModelStore, tmp_path: Path) -> None:
     name = store.write(files(model=b"weights"))
     folder = store.open(name)
-    assert folder == tmp_path / "checkpoints" / name
+    assert names(tmp_path / "checkpoints" / name) == ["checksums.json", "model", "tokenizer"]
     assert (folder / "tokenizer" / "model").read_bytes() == b"weights"
     assert names(tmp_path / "tmp") == []
 
@@ -150,17 +181,17 @@ def test_an_empty_folder_or_a_link_is_no_checkpoint(store: ModelStore, tmp_path:
 @pytest.mark.parametrize("fresh_process", [True, False])
 @pytest.mark.parametrize("file", ["model", "tokenizer/model", "checksums.json"])
 def test_one_flipped_byte_anywhere_is_refused(
-    store: ModelStore, tmp_path: Path, file: str, fresh_process: bool
+    folder_store: ModelStore, tmp_path: Path, file: str, fresh_process: bool
 ) -> None:
-    name = store.write(files(model=b"weights"))
-    path = store.open(name) / file
+    name = folder_store.write(files(model=b"weights"))
+    path = folder_store.open(name) / file
     whole = path.read_bytes()
     for position, value in enumerate(whole):
         damaged = bytearray(whole)
         # A line end becomes a space: the same JSON, yet not the file that was written.
         damaged[position] = ord(" ") if value == ord("\n") else value ^ 1
         path.write_bytes(damaged)
-        reader = ModelStore(tmp_path) if fresh_process else store
+        reader = ModelStore(tmp_path) if fresh_process else folder_store
         with pytest.raises(CheckpointDamaged) as refused:
             reader.open(name)
         assert str(path) in str(refused.value)
@@ -170,18 +201,18 @@ def test_one_flipped_byte_anywhere_is_refused(
 
 
 @pytest.mark.parametrize("file", ["model", "tokenizer/model", "checksums.json"])
-def test_a_missing_file_is_refused(store: ModelStore, file: str) -> None:
-    name = store.write(files(model=b"weights"))
-    (store.open(name) / file).unlink()
+def test_a_missing_file_is_refused(folder_store: ModelStore, file: str) -> None:
+    name = folder_store.write(files(model=b"weights"))
+    (folder_store.open(name) / file).unlink()
     with pytest.raises(CheckpointDamaged, match=f"{name}.*Restore"):
-        store.open(name)
+        folder_store.open(name)
 
 
-def test_an_added_file_is_refused(store: ModelStore) -> None:
-    name = store.write(files(model=b"weights"))
-    (store.open(name) / "adapter_config.json").write_text("{}")
+def test_an_added_file_is_refused(folder_store: ModelStore) -> None:
+    name = folder_store.write(files(model=b"weights"))
+    (folder_store.open(name) / "adapter_config.json").write_text("{}")
     with pytest.raises(CheckpointDamaged, match=r"adapter_config\.json"):
-        store.open(name)
+        folder_store.open(name)
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "../tmp", "", "stage-1-00000000"])
@@ -191,8 +222,10 @@ def test_an_unknown_name_is_refused(store: ModelStore, name: str) -> None:
         store.open(name)
 
 
-def test_a_verified_checkpoint_is_not_read_again_until_it_is_touched(store: ModelStore) -> None:
-    name = store.write(files(model=b"weights"))
+def test_a_verified_checkpoint_is_not_read_again_until_it_is_touched(
+    folder_store: ModelStore,
+) -> None:
+    name = folder_store.write(files(model=b"weights"))
     opened: list[str] = []
     watching = [True]
 
@@ -202,31 +235,35 @@ def test_a_verified_checkpoint_is_not_read_again_until_it_is_touched(store: Mode
 
     sys.addaudithook(hook)  # stays for the process; `watching` silences it
     try:
-        model = store.open(name) / "model"
+        model = folder_store.open(name) / "model"
         assert str(model) in opened
         opened.clear()
-        store.open(name)
+        folder_store.open(name)
         assert opened == []
         model.touch()
-        store.open(name)
+        folder_store.open(name)
         assert str(model) in opened
     finally:
         watching.clear()
 
 
-def test_writing_the_content_of_a_damaged_checkpoint_heals_it(store: ModelStore) -> None:
+def test_writing_the_content_of_a_damaged_checkpoint_heals_it(
+    store: ModelStore, machine: Machines, tmp_path: Path
+) -> None:
     name = store.write(files(model=b"weights"))
-    (store.open(name) / "model").write_bytes(b"wrong")
+    (tmp_path / "checkpoints" / name / "model").write_bytes(b"wrong")
+    with pytest.raises(CheckpointDamaged):
+        machine().open(name)
     assert store.write(files(model=b"weights")) == name
-    assert (store.open(name) / "model").read_bytes() == b"weights"
+    assert (machine().open(name) / "model").read_bytes() == b"weights"
 
 
-def test_a_committee_reads_back_as_saved(store: ModelStore, tmp_path: Path) -> None:
+def test_a_committee_reads_back_as_saved(store: ModelStore, machine: Machines) -> None:
     saved = manifest(store.write(files(model=b"1")), None)
     tag = store.save_committee(saved)
     assert tag == saved.tag
     assert tag.startswith("stage-3-")
-    assert ModelStore(tmp_path).committee(tag) == saved
+    assert machine().committee(tag) == saved
     assert store.save_committee(saved) == tag
 
 
@@ -254,8 +291,10 @@ def test_a_committee_without_its_checkpoints_is_not_saved(
     assert names(tmp_path / "committees") == []
 
 
-def test_any_flipped_byte_of_a_manifest_is_refused(store: ModelStore, tmp_path: Path) -> None:
-    tag = store.save_committee(manifest(None))
+def test_any_flipped_byte_of_a_manifest_is_refused(
+    folder_store: ModelStore, tmp_path: Path
+) -> None:
+    tag = folder_store.save_committee(manifest(None))
     path = tmp_path / "committees" / f"{tag}.json"
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -263,16 +302,18 @@ def test_any_flipped_byte_of_a_manifest_is_refused(store: ModelStore, tmp_path: 
         damaged[position] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(CheckpointDamaged, match=tag):
-            store.committee(tag)
+            folder_store.committee(tag)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])
-def test_a_half_written_manifest_is_refused(store: ModelStore, tmp_path: Path, length: int) -> None:
-    tag = store.save_committee(manifest(None))
+def test_a_half_written_manifest_is_refused(
+    folder_store: ModelStore, tmp_path: Path, length: int
+) -> None:
+    tag = folder_store.save_committee(manifest(None))
     path = tmp_path / "committees" / f"{tag}.json"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(CheckpointDamaged, match=tag):
-        store.committee(tag)
+        folder_store.committee(tag)
 
 
 @pytest.mark.parametrize("tag", ["stage-1-00000000", "../secrets", "", "stage-x-00000000"])
@@ -325,7 +366,7 @@ def test_writing_again_what_was_about_to_be_pruned_saves_it(
 
 
 def test_prune_removes_nothing_when_a_committee_cannot_be_read(
-    store: ModelStore, tmp_path: Path
+    store: ModelStore, machine: Machines, tmp_path: Path
 ) -> None:
     tag = store.save_committee(manifest(store.write(files(model=b"1"))))
     (tmp_path / "committees" / f"{tag}.json").write_text(json.dumps({}))
@@ -333,5 +374,5 @@ def test_prune_removes_nothing_when_a_committee_cannot_be_read(
     age(tmp_path, 2 * A_DAY_S)
     for keep in ([tag], [], ["stage-9-00000000"]):
         with pytest.raises(CheckpointDamaged):
-            store.prune(7, keep)
+            machine().prune(7, keep)
     assert loose in names(tmp_path / "checkpoints")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.settings import Settings, SettingsError, read_environment, table
+from backend.environment import SettingsError, read_environment, replaced
+from backend.settings import Settings, file_note, table
 
 RANGES = {
     "PORT": (1, 65535),
@@ -39,7 +40,7 @@ RANGES = {
 }
 SECRETS = (
     *("LABEL_STUDIO_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
-    *("BASIC_AUTH_PASS", "WEBHOOK_SECRET"),
+    *("BASIC_AUTH_PASS", "WEBHOOK_SECRET", "REDIS_PASSWORD"),
 )
 
 
@@ -120,6 +121,7 @@ def test_the_ranges_in_the_table_are_the_checked_ones() -> None:
         "FINE_TUNE",
         "TRAIN_FALLBACK",
         "LOG_LEVEL",
+        "LOG_FORMAT",
         "DEVICE",
     ],
 )
@@ -151,6 +153,76 @@ def test_half_of_basic_auth_is_refused(name: str) -> None:
     assert "BASIC_AUTH_USER" in message
     assert "BASIC_AUTH_PASS" in message
     assert "hunter2" not in message
+
+
+def test_a_redis_password_without_a_redis_is_refused_unseen() -> None:
+    message = refusal(REDIS_PASSWORD="hunter2")
+    assert "REDIS_PASSWORD" in message
+    assert "REDIS_URL" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_may_lie_in_a_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    given = {"REDIS_URL": "redis://h", "BASIC_AUTH_USER": "u", "BASIC_AUTH_PASS": "p"}
+    given |= {name: "", f"{name}_FILE": str(tmp_path / "secret")}
+    settings = Settings.from_env(given)
+    assert getattr(settings, name.lower()) == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+def test_the_address_of_redis_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:hunter2@h:1/0\n")
+    settings = Settings.from_env({"REDIS_URL_FILE": str(tmp_path / "url")})
+    assert settings.redis_url == "redis://:hunter2@h:1/0"
+
+
+def test_an_empty_name_of_a_file_is_none() -> None:
+    given = {"OPENAI_API_KEY": "k", "OPENAI_API_KEY_FILE": ""}
+    assert Settings.from_env(given).openai_api_key == "k"
+
+
+def test_only_secrets_are_read_from_files(tmp_path: Path) -> None:
+    assert Settings.from_env({"PORT_FILE": str(tmp_path / "missing")}) == Settings()
+
+
+def test_a_secret_that_is_given_twice_is_refused_unseen(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    message = refusal(OPENAI_API_KEY="hunter2", OPENAI_API_KEY_FILE=str(tmp_path / "secret"))
+    assert message.startswith("OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set")
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"hunter2\nOTHER=x\n", "has several lines"),
+        (b"hunter2\xff", "is no text"),
+    ],
+)
+def test_a_file_without_a_secret_is_refused_unseen(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    message = refusal(WEBHOOK_SECRET_FILE=str(path))
+    assert message.startswith(f"WEBHOOK_SECRET_FILE is '{path}', which {problem}; ")
+    assert "hunter2" not in message
+
+
+def test_a_folder_in_the_place_of_a_secret_is_refused(tmp_path: Path) -> None:
+    message = refusal(WEBHOOK_SECRET_FILE=str(tmp_path))
+    assert "cannot be read (Is a directory)" in message
+
+
+def test_what_replaces_a_secret_replaces_its_file() -> None:
+    given = {"REDIS_URL_FILE": "/run/secrets/url", "PORT": "1"}
+    assert replaced(given, {"REDIS_URL": "redis://h"}) == {"REDIS_URL": "redis://h", "PORT": "1"}
 
 
 def test_secrets_never_show_in_the_repr() -> None:
@@ -202,6 +274,12 @@ def test_the_table_covers_every_setting_with_a_meaning() -> None:
     assert [name for name, _, _ in rows] == [f.name.upper() for f in fields(Settings)]
     assert all(doc.endswith(".") for _, _, doc in rows)
     assert ("PORT", "9090", "Port of the backend (1..65535).") in rows
+
+
+def test_the_note_names_every_secret() -> None:
+    assert set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", file_note())) == {
+        *(SECRETS + ("REDIS_URL", "NAME_FILE"))
+    }
 
 
 def test_the_defaults_in_the_table_can_be_set() -> None:
