@@ -19,6 +19,7 @@ _RETRY_S = 5
 
 _NEXT_STEPS = {
     401: "Send the user and password that are set here, or the webhook's secret.",
+    403: "Open the status page and press the button there.",
     404: "GET /openapi.json lists the addresses.",
     405: "GET /openapi.json lists the methods of each address.",
     413: "Send less at once, or raise MAX_BODY_MB.",

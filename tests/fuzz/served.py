@@ -20,8 +20,8 @@ from backend.web.app import create_app
 INPUTS: Counter[str] = Counter()
 """How many requests each target sent."""
 
-SECRET_TEXT = "zq7-what-a-person-wrote-q9x"
-"""Stands in texts and data; an error that shows it shows a task's text."""
+SECRET_TEXT = "zq7" + "-what-a-person-wrote" * 3 + "-q9x"
+"""Stands in texts and data; an error that shows it shows more than a short value."""
 
 HANG_S = 60.0
 """Far more than any answer takes, also on a busy machine: what is over it hangs."""

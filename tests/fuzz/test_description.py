@@ -32,7 +32,8 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [(path, method) for path, of in PATHS.items() for method in of]
+    ("path", "method"),
+    [(path, one) for path, of in PATHS.items() for one in of if one in ("get", "post")],
 )
 def test_description(machine: Machine, path: str, method: str) -> None:
     url = f"http://127.0.0.1:{machine.settings.port}"

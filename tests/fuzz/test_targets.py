@@ -12,6 +12,7 @@ from runs import fuzz
 from served import SECRET_TEXT, Answer, Served
 
 _PATHS = ("/", "/health", "/setup", "/predict", "/webhook", "/versions", "/job_status")
+_PATHS += ("/status", "/metrics", "/openapi.json", "/projects/1/train", "/projects/x/train")
 _BASIC = "Basic " + base64.b64encode(b"u:p").decode()
 
 

@@ -21,4 +21,5 @@ def test_every_route_is_described_and_everything_described_is_a_route(tmp_path: 
         }
         for route in routes
     }
-    assert {path: set(methods) for path, methods in PATHS.items()} == served
+    described = {path: set(methods) - {"parameters"} for path, methods in PATHS.items()}
+    assert described == {path.replace(":int", ""): methods for path, methods in served.items()}
