@@ -18,7 +18,9 @@ fd_growth, threads_growth   open files and threads of all programs together
 redis_bytes_per_task    what Redis allocated, by tasks that came in the same time
 
 The web process keeps what committees said of the last 14,000 texts (64 MB): until so many were
-opened it grows. The last line is JSON.
+opened it grows. Finished jobs keep their keys for 600 s: in less than 30 minutes these show as
+growth.
+The last line is JSON.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ verdicts more, not after 15 %, so that the run ends: a refit and a relabelling a
 bytes_per_task_redis  what Redis allocated, of which `per_verdict` a verdict
 bytes_per_task_disk   votes and features; the append-only file of Redis is told apart
 growth                bytes a task at the end by those at a tenth of it, the larger of both
-faster_than_data      kinds of keys whose entries grew by more than the tasks did
+faster_than_data      kinds of keys whose entries grew by more than the tasks did; hard samples may,
+                      as how much is hard depends on what was learned
 
 Prints a table of keys and operations at both sizes, and last one JSON line.
 """
