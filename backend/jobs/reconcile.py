@@ -18,7 +18,7 @@ from backend import conflict_tab, project_settings
 from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
-from backend.jobs.push import show_tag
+from backend.jobs.push import settle_push_mode, show_tag
 from backend.jobs.settle import settle
 from backend.label_changes import adopt
 from backend.label_config import guideline_of, parse
@@ -136,7 +136,10 @@ def _predictions(
         wiring.projects.desk(project.id).want_predictions(missing)
         # Label Studio refuses a model version that no prediction has yet.
         has_rows = any(version == tag for _, version in rows)
-        if has_rows and not project.empty and remote.get("model_version") != tag:
+        if project.empty:
+            if has_rows and not missing:  # whoever imported them died before the switch
+                settle_push_mode(wiring, project, tag)
+        elif has_rows and remote.get("model_version") != tag:
             show_tag(wiring, project, tag)
     missed = {v.task_id for v in verdicts if not _shown(kept.get((v.task_id, tag)), v)}
     misshapen = {
