@@ -20,7 +20,7 @@ from backend import conflict_tab, project_settings
 from backend.annotations import answers_of
 from backend.audit import is_audit
 from backend.errors import NotFound
-from backend.jobs.push import show_tag
+from backend.jobs.push import settle_push_mode, show_tag
 from backend.jobs.settle import settle
 from backend.label_changes import adopt
 from backend.label_config import guideline_of, parse
@@ -181,10 +181,13 @@ def _predictions(
     mended.count("duplicates", len(extra))
     _verdicts(wiring, project, tag, tasks, kept, verdicts, before)
     if project.push:
-        _missing(wiring, project, tag, tasks, rows, keep, before)
+        missing = _missing(wiring, project, tag, tasks, rows, keep, before)
         # Label Studio refuses a model version that no prediction has yet.
         has_rows = any(version == tag for _, version in rows)
-        if has_rows and not project.empty and remote.get("model_version") != tag:
+        if project.empty:
+            if has_rows and not missing:  # whoever imported them died before the switch
+                settle_push_mode(wiring, project, tag)
+        elif has_rows and remote.get("model_version") != tag:
             shown = show_tag(wiring, project, tag)
             mended.count("version", int(shown and tag == before.served))
     return len(extra)
@@ -198,8 +201,8 @@ def _missing(
     rows: Mapping[tuple[int, str], Sequence[Row]],
     keep: Collection[str],
     before: _Before,
-) -> None:
-    """Ask for predictions of the tasks that have none of the served tag."""
+) -> list[int]:
+    """Ask for predictions of the tasks that have none of the served tag; returns them."""
     desk, ids = wiring.projects.desk(project.id), [int(task["id"]) for task in tasks]
     missing = [task for task in ids if (task, tag) not in rows]
     if not (before.bulk or prelabels(wiring.redis, project.id)):
@@ -208,6 +211,7 @@ def _missing(
         lost = bare - before.to_predict - set(desk.wanted_predictions())
         wiring.mended(project.id).count("unpredicted", len(lost))
     desk.want_predictions(missing)
+    return missing
 
 
 def _verdicts(

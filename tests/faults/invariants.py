@@ -24,12 +24,9 @@ from training.model_store import ModelStore
 
 _LOOK_S = 0.1
 _SHORT = (
-    "aa:lease:*",
-    "aa:queued:*",
-    "aa:pause:*",
-    "aa:worker:*",
-    "*:review_paused",
-    "*:reconciled",
+    "aa:lease:scheduler",
+    *("aa:lease:*:{project}", "aa:queued:*:{project}", "aa:pause:*:{project}"),
+    *("aa:project:{project}:review_paused", "aa:project:{project}:reconciled"),
 )
 _LONGEST_MS = 3_600_000
 
@@ -218,16 +215,17 @@ def _waits(walk: Walk, phase: str) -> list[str]:
         found.append("a candidate waits for promotion")
     if walk.desk.stage().get("running"):
         found.append("a stage runs")
-    found += [f"{key} lasts for hours" for key in _overdue(plant.wiring.redis)]
+    found += [f"{key} lasts for hours" for key in _overdue(plant.wiring.redis, walk.project)]
     found += [f"{n} jobs in queue {kind}" for kind, n in plant.wiring.queues.lengths().items() if n]
     if undone := walk.undone(phase):
         found.append(undone)
     return found
 
 
-def _overdue(redis: Redis) -> list[str]:
-    """Leases, marks and pauses that last for longer than any is set for."""
-    keys = [str(key) for kind in _SHORT for key in redis.scan_iter(kind, count=1000)]
+def _overdue(redis: Redis, project: int) -> list[str]:
+    """Leases, marks and pauses of a project that last for longer than any is set for."""
+    kinds = [kind.format(project=project) for kind in _SHORT]
+    keys = [str(key) for kind in kinds for key in redis.scan_iter(kind, count=1000)]
     return [key for key in keys if int(str(redis.pttl(key))) > _LONGEST_MS]
 
 

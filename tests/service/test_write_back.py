@@ -216,6 +216,14 @@ def test_of_two_predictions_the_one_with_the_verdict_stays_else_the_newest(site:
     assert site.labels()[plain] == "neutral"
 
 
+def test_a_first_import_whose_worker_died_before_the_switch_is_switched(site: Site) -> None:
+    site.wiring.projects.update(site.id, empty=True, shown="")
+    reconciled(site)
+    project = site.wiring.projects.get(site.id)
+    assert project and (project.empty, project.shown) == (False, site.tag)
+    assert site.api.project(site.id)["model_version"] == site.tag
+
+
 def test_deleted_tasks_and_lost_tags_are_forgotten(site: Site) -> None:
     store, name = site.wiring.evidence, CONTROL.name
     gone = Row(10**6, text_hash("gone"), ("a", "b", "c"), b"unused")
