@@ -6,6 +6,7 @@ Imports the SDK, so the web process never imports this module.
 from __future__ import annotations
 
 import time
+import weakref
 
 from anthropic import (
     Anthropic,
@@ -42,13 +43,15 @@ class AnthropicModel(ChatModel):
         super().__init__(model, base_url)
         # Models before Claude 4.6 refuse the effort setting; newer ones think at length without.
         self._effort = Option()
+        # A redirect would take the texts, and the key in x-api-key, to whom it names.
+        http = DefaultHttpxClient(timeout=timeout_s, follow_redirects=False)
+        weakref.finalize(self, http.close)
         self.client = Anthropic(
             api_key=api_key,
             base_url=base_url or None,
             timeout=timeout_s,
             max_retries=0,
-            # A redirect would take the texts, and the key in x-api-key, to whom it names.
-            http_client=DefaultHttpxClient(timeout=timeout_s, follow_redirects=False),
+            http_client=http,
         )
 
     def complete(self, prompt: Prompt) -> Completion:

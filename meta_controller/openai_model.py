@@ -7,6 +7,7 @@ imports this module.
 from __future__ import annotations
 
 import time
+import weakref
 from typing import Any
 
 from openai import (
@@ -51,13 +52,15 @@ class OpenAIModel(ChatModel):
     ) -> None:
         super().__init__(model, base_url)
         self._options = {name: Option() for name in _OPTIONAL}
+        # A redirect would take the texts to whom it names.
+        http = DefaultHttpxClient(timeout=timeout_s, follow_redirects=False)
+        weakref.finalize(self, http.close)
         self.client = OpenAI(
             api_key=api_key,
             base_url=base_url or None,
             timeout=timeout_s,
             max_retries=0,
-            # A redirect would take the texts to whom it names.
-            http_client=DefaultHttpxClient(timeout=timeout_s, follow_redirects=False),
+            http_client=http,
         )
 
     def complete(self, prompt: Prompt) -> Completion:
