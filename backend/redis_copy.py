@@ -19,8 +19,8 @@ from backend.errors import BackendError
 
 _OURS = "aa:*"
 _OF_PROJECT = re.compile(r"aa:project:(\d+):")
-# They tell of workers and jobs that run, or ran.
-_LEFT_OUT = ("aa:lease:", "aa:worker:", "aa:queued:", "aa:runs_with:", "aa:pause:")
+# They tell of workers and jobs that run, or ran; or are a secret, of the page's forms.
+_LEFT_OUT = ("aa:lease:", "aa:worker:", "aa:queued:", "aa:runs_with:", "aa:pause:", "aa:page:")
 _BATCH = 1000
 
 
