@@ -77,7 +77,7 @@ def test_the_keyboard_alone_reaches_and_presses_a_button(
     page.get_by_role("button", name="Resume review").wait_for()
     page.locator("details.card summary").first.focus()
     page.keyboard.press("Enter")
-    assert page.get_by_text("Promoted: for the test.").is_visible()
+    assert page.get_by_text("Promoted: for the test.", exact=True).is_visible()
     assert watched.console == []
     assert all(one.startswith((watched.url, "data:")) for one in watched.requests)
 
