@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from backend.errors import NotFound
+from backend.errors import NotFound, Rejected
 from backend.projects import Project
 from backend.wiring import Wiring
 
@@ -40,7 +40,7 @@ def of_task(wiring: Wiring, tag: str, task_id: int) -> Sequence[Row]:
     """The stored predictions of one task and tag; none of a task that is gone."""
     try:
         rows = wiring.label_studio.task_predictions(task_id)
-    except NotFound:
+    except (NotFound, Rejected):  # as a filter, an id that is not there is refused (400)
         return ()
     return [row for row in rows if row["model_version"] == tag]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from backend.errors import NotFound
+from backend.errors import Rejected
 from backend.jobs import predicted
 from backend.projects import Project
 from backend.wiring import Wiring
@@ -22,7 +22,7 @@ class Site:
     def task_predictions(self, task: int) -> list[Mapping[str, Any]]:
         self.lookups += 1
         if task == 100:
-            raise NotFound("gone")
+            raise Rejected("status 400: Select a valid choice.")
         tags = [] if task > 100 else ["new"] if task % 2 else ["old", "new"]
         return [{"id": task, "task": task, "model_version": tag} for tag in tags]
 
