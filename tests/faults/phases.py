@@ -60,7 +60,9 @@ class Walk:
 
     def annotate(self, count: int) -> None:
         """Let several people answer so many tasks at once."""
-        tasks = list(self.plant.people.tasks(self.project))
+        tasks = eventually(
+            lambda: list(self.plant.people.tasks(self.project)), PATIENCE_S, "a list of tasks"
+        )
         chosen = [task for task in tasks if int(task["id"]) not in self._annotated][:count]
         with ThreadPoolExecutor(_ANNOTATORS) as people:
             list(people.map(self._answer, chosen))

@@ -14,8 +14,9 @@ from pathlib import Path
 from cases import Case
 from faults import KINDS
 from invariants import Findings, Watch, collect, compare, problems
+from machine import eventually
 from phases import PHASES, Walk, under_way
-from plant import Plant
+from plant import START_S, Plant
 
 BOUND_S = 300.0
 """Until everything must be well again. Most of it is for slow machines: a pause after an error is
@@ -89,6 +90,7 @@ def forget_others(plant: Plant, project: int) -> None:
 
 
 def _new_walk(plant: Plant) -> Walk:
+    eventually(plant.is_up, START_S, "the plant, after what the case before did to it")
     walk = Walk(plant)
     forget_others(plant, walk.project)
     return walk

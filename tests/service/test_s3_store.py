@@ -45,7 +45,8 @@ def fill(out: Path) -> None:
 def manifest(name: str) -> CommitteeManifest:
     """A committee of one member."""
     members = [{"name": "m", "source": "embedded:sentiment", "label_map": {}, "checkpoint": name}]
-    control = {"labels": {"labels": [{"name": "Positive", "synonyms": []}]}, "members": members}
+    labels = {"labels": [{"name": "Positive", "synonyms": []}], "multiple": False}
+    control = {"labels": labels, "members": members}
     return CommitteeManifest.from_json(
         {"project_id": 7, "stage": 1, "parent": None, "controls": {"mood": control}}
     )

@@ -22,7 +22,7 @@ class Site:
     def task_predictions(self, task: int) -> list[Mapping[str, Any]]:
         self.lookups += 1
         if task == 100:
-            raise Rejected("status 400: Select a valid choice.")
+            raise Rejected("Select a valid choice.", 400, "")
         tags = [] if task > 100 else ["new"] if task % 2 else ["old", "new"]
         return [{"id": task, "task": task, "model_version": tag} for tag in tags]
 
