@@ -120,6 +120,8 @@ def _ask(pipe: Any, key: str, kind: str) -> None:
         pipe.zrange(key, 0, -1, withscores=True)
     elif kind == "list":
         pipe.lrange(key, 0, -1)
+    elif kind == "stream":
+        pipe.xrange(key)
     else:  # "none" was removed a moment ago
         pipe.get(key)
 
@@ -128,6 +130,10 @@ def _write(client: redis.Redis, key: str, kind: str, value: Any) -> None:
     """Write a key, a batch of its members at a time."""
     if kind == "string":
         client.set(key, value)
+        return
+    if kind == "stream":
+        for number, row in value:
+            client.xadd(key, row, id=number)
         return
     members = list(value.items()) if kind == "hash" else value
     for start in range(0, len(members), _BATCH):

@@ -97,6 +97,8 @@ def test_a_copy_keeps_every_type_of_key_and_only_ours(redis: Redis) -> None:
     redis.sadd("aa:projects", 3, 1)
     redis.rpush("aa:list", *range(2500))
     redis.zadd("aa:zset", {"a": 0.1 + 0.2, "b": 1e300, "c": -1.5})
+    for number in range(1, 4):
+        redis.xadd("aa:stream", {"path": f"väg {number}", "rows": number}, id=f"{number}-0")
     redis.set("aa:project:1:tag", "stage-1-00000000")
     redis.set("aa:lease:train:1", "token", px=60_000)
     redis.set("aa:project:1:people", 1, ex=60)
@@ -106,7 +108,7 @@ def test_a_copy_keeps_every_type_of_key_and_only_ours(redis: Redis) -> None:
     assert [json.loads(row)["key"] for row in rows][-1] == "aa:projects"
     redis_copy.clear(redis)
     assert redis.keys() == ["rq:queue"] and redis_copy.is_empty(redis)
-    assert redis_copy.load(redis, rows) == len(kept) == 6
+    assert redis_copy.load(redis, rows) == len(kept) == 7
     assert list(redis_copy.lines(redis)) == rows
     assert {key: redis.type(key) for key in kept} == {
         "aa:text": "string",
@@ -115,6 +117,7 @@ def test_a_copy_keeps_every_type_of_key_and_only_ours(redis: Redis) -> None:
         "aa:projects": "set",
         "aa:list": "list",
         "aa:zset": "zset",
+        "aa:stream": "stream",
     }
 
 
