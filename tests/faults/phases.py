@@ -97,10 +97,18 @@ class Walk:
         mine = f"{self.project}-"
         return any(at >= since and name.startswith(mine) for at, name in asked(self.plant.record))
 
-    def begin_stage(self) -> None:
-        """Ask for a stage, as `train` does."""
+    def remember(self) -> None:
+        """Know what there was before a phase, to see what it brings."""
         self._stages, self._served = len(self.ends()), self.served
-        self.desk.set_stage(now=1)
+
+    def begin_stage(self) -> None:
+        """Ask for a stage, as `train` does; insist until that was noted."""
+
+        def noted() -> bool:
+            self.desk.set_stage(now=1)
+            return True
+
+        eventually(noted, PATIENCE_S, "a stage to be asked for")
 
     @property
     def trains(self) -> bool:
@@ -164,6 +172,7 @@ PHASES: dict[str, Phase] = {
 def under_way(walk: Walk, name: str) -> Iterator[None]:
     """Give the work of a phase and enter when it is under way; leave when all of it was given."""
     phase, since = PHASES[name], time.time()
+    walk.remember()
     walk.been.add(name)
     with ThreadPoolExecutor(1) as people:
         given = people.submit(phase.begin, walk)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from cases import Case, draw, every, only
 from invariants import Findings, Watch, collect, compare
@@ -16,6 +15,7 @@ from provider import KEY
 from run import settle, walk_through
 
 from meta_controller.language_model import Question
+from meta_controller.openai_model import OpenAIModel
 from meta_controller.prompt import build_prompt
 
 SHORT = [
@@ -80,11 +80,8 @@ def test_a_second_prediction_is_found_and_deleted(walk: Walk, watch: Watch) -> N
 def test_an_answer_that_is_paid_twice_is_found(walk: Walk, watch: Watch) -> None:
     name = next(iter(watch.stored))
     question = Question("sentiment", walk.texts[name], walk.labels)
-    prompt = build_prompt(question)
-    body = {"model": "local", "messages": [{"role": "user", "content": prompt.user}]}
-    headers = {"authorization": f"Bearer {KEY}"}
-    url = f"{walk.plant.settings.llm_base_url}/chat/completions"
-    assert httpx.post(url, json=body, headers=headers, timeout=30).status_code == 200
+    model = OpenAIModel("local", KEY, base_url=walk.plant.settings.llm_base_url)
+    model.complete(build_prompt(question))
 
     def found() -> Findings:
         return compare(collect(walk, watch, "storm"))
