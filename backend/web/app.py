@@ -6,6 +6,7 @@ from typing import Any
 
 import falcon
 
+import specialists.committee  # noqa: F401  takes seconds, which no request should wait for
 from backend.committees import check_runtime
 from backend.model import AutoAnnotator
 from backend.web import problems

@@ -10,9 +10,9 @@ from world import PROJECT, MakeWorld, World
 
 from backend import agreement, status
 from backend.annotations import HumanAnswer
+from backend.answers import record_answers
 from backend.audit import is_audit
 from backend.evidence_store import Shown
-from backend.model import record_answers
 from training.drift import RECENT, STEP
 
 

@@ -13,12 +13,13 @@ from world import PROJECT, MakeWorld, World
 
 from backend import status
 from backend.annotations import HumanAnswer
+from backend.answers import record_answers
 from backend.errors import LabelConfigError
 from backend.jobs import labels, push
 from backend.jobs.known import asked_key, trained_at
 from backend.label_changes import LabelChanges, adopt
 from backend.label_config import parse
-from backend.model import AutoAnnotator, record_answers
+from backend.model import AutoAnnotator
 from backend.scheduler import Scheduler
 from specialists.rule_state import RuleState
 from specialists.types import Verdict

@@ -10,9 +10,9 @@ from world import PROJECT, TASKS, MakeWorld, World, audits
 
 from backend import agreement, status, sway
 from backend.annotations import HumanAnswer
+from backend.answers import record_answers
 from backend.evidence_store import Shown
 from backend.jobs.stored import Stored
-from backend.model import record_answers
 
 SHARE = 0.4
 
