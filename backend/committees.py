@@ -3,12 +3,14 @@
 A project seen for the first time gets its first committee (stage 0) here, from the labels of its
 config; no model is loaded for that, so `/setup` stays fast. Models are loaded on first use and kept
 while they fit; after a promotion the web process answers under the tag before until the new one is
-loaded and warm. A damaged checkpoint is refused and the last good tag is served instead.
+loaded and warm, and lets the old one go then. A damaged checkpoint is refused and the last good tag
+is served instead.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 5.0  # between two looks whether a committee that runs unprepared was prepared
+_UNDER_WAY_S = 10.0  # after a switch, until when a request may still ask for the tag before
 _LEAST_TEXTS = 20  # of fewer, no comparison of forms says anything
 _WARM_UP = "a text to warm up with"
 
@@ -78,6 +81,8 @@ class Committees:
         self.loaded = LoadedCommittees(self._load, int(settings.memory_mb * 1_000_000))
         self._serving: dict[int, str] = {}
         self._look_again: dict[tuple[str, str], float] = {}
+        self._loaded_for: dict[str, int] = {}  # projects by tag
+        self._release_at: dict[int, float] = {}  # by project
 
     def ensure(self, project_id: int, controls: tuple[Control, ...]) -> str:
         """The served tag of a project; gives it a first committee when it has none.
@@ -220,6 +225,7 @@ class Committees:
                 self._journal.error(
                     "model store", f"Serving {tag}: newer committees are damaged.", project_id
                 )
+            self.release(project_id, tag)
             return tag
         raise NoCommittee(
             f"Project {project_id}: none of its tags {kept} can be loaded; "
@@ -242,7 +248,22 @@ class Committees:
                     self.loaded.warm(*key)
                 return before
         self._serving[project_id] = tag
+        if tag != before:
+            self._release_at[project_id] = time.monotonic() + _UNDER_WAY_S
+        elif time.monotonic() >= self._release_at.get(project_id, math.inf):
+            self.release(project_id, tag)
         return tag
+
+    def release(self, project_id: int, tag: str) -> None:
+        """Let all of a project's committees but one leave memory; after a rollback one comes back.
+
+        A process would hold one more after each promotion, up to MEMORY_MB.
+        """
+        self._release_at.pop(project_id, None)
+        others = [t for t, of in list(self._loaded_for.items()) if of == project_id and t != tag]
+        for other in others:
+            self.loaded.drop(other)
+            self._loaded_for.pop(other, None)
 
     def _same_labels(self, tag: str, controls: Mapping[str, ControlCommittee]) -> bool:
         """Whether another tag is loaded and answers for the same controls and labels."""
@@ -281,6 +302,7 @@ class Committees:
 
         manifest = self._store.committee(tag)
         part = manifest.controls[control]
+        self._loaded_for[tag] = manifest.project_id
         folders = self._store.folders(manifest, control)
         committee = Committee.load(part.members, part.labels, folders, self._models)
         self._tell(tag, committee)

@@ -1,4 +1,4 @@
-"""Committees in memory: each loaded once, the least recently used ones leave at a bound in bytes.
+"""Committees in memory: each loaded once, until it is dropped, or used least at a bound in bytes.
 
 A committee can be loaded in the background, beside the one in use. It does not know what a tag is
 nor where committees come from.
@@ -76,6 +76,14 @@ class LoadedCommittees:
                     self._committees[key] = future
 
         threading.Thread(target=swap).start()
+
+    def drop(self, tag: str) -> None:
+        """Let a tag's committees go; whoever asks one at the moment still has it until then."""
+        with self._lock:
+            for key in [key for key, one in self._committees.items() if key[0] == tag]:
+                if self._committees[key].done():
+                    del self._committees[key]
+                    logger.info("%s: %s left memory", *key)
 
     @property
     def size_bytes(self) -> int:

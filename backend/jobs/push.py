@@ -171,6 +171,7 @@ def _promote(wiring: Wiring, project: Project, card: Card, up_to: int, lease: Le
         desk.set_stage(pipe, promoted_at=card.at, attempted=up_to)
 
     lease.transaction(switch, promotions.tag_key)
+    wiring.committees.release(project.id, tag)
     note(desk, labeled)
     show_tag(wiring, project, tag)
     _tidy(wiring, project.id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from machine import CONFIG, Machine, eventually
+from safetensors.numpy import load_file, save_file
 
 from training.card import Card
 from training.model_store import CommitteeManifest
@@ -37,6 +38,12 @@ def predicted_tag(machine: Machine, number: int) -> str:
     return str(answer.json()["results"][0]["model_version"])
 
 
+def loaded_bytes(machine: Machine) -> float:
+    lines = machine.http("GET", "/metrics").text.splitlines()
+    (line,) = (line for line in lines if line.startswith("autoannotator_web_models_bytes "))
+    return float(line.split()[1])
+
+
 def promote(machine: Machine, tag: str, *, damaged: bool = False) -> str:
     """Serve a next tag, whose first member has a checkpoint of its own."""
     wiring = machine.wiring
@@ -44,7 +51,10 @@ def promote(machine: Machine, tag: str, *, damaged: bool = False) -> str:
     def fill(out: Path) -> None:
         for file in SHIPPED.glob("*.*"):
             (out / file.name).write_bytes(file.read_bytes())
-        (out / "note.txt").write_text(f"after {tag}")
+        weights = load_file(out / "adapter_model.safetensors")
+        # Else it is the shipped one, which is in memory already.
+        weights["base_model.model.classifier.bias"] += 0.01
+        save_file(weights, out / "adapter_model.safetensors")
 
     checkpoint = wiring.store.write(fill)
     data = json.loads(json.dumps(wiring.store.committee(tag).to_json()))
@@ -62,6 +72,7 @@ def promote(machine: Machine, tag: str, *, damaged: bool = False) -> str:
 def test_no_request_fails_or_waits_while_a_promoted_committee_is_loaded(machine: Machine) -> None:
     first = setup_tag(machine)
     assert predicted_tag(machine, 0) == first
+    alone = loaded_bytes(machine)
     seen: list[str] = []
     stop = threading.Event()
 
@@ -76,7 +87,13 @@ def test_no_request_fails_or_waits_while_a_promoted_committee_is_loaded(machine:
         try:
             eventually(lambda: len(seen) > 20, 60, "answers under the first tag")
             second = promote(machine, first)
-            eventually(lambda: second in seen[-3:], 60, "answers under the second tag")
+            sizes = [alone]
+
+            def switched() -> bool:
+                sizes.append(loaded_bytes(machine))
+                return second in seen[-3:]
+
+            eventually(switched, 60, "answers under the second tag")
         finally:
             stop.set()
         for asker in askers:
@@ -86,6 +103,12 @@ def test_no_request_fails_or_waits_while_a_promoted_committee_is_loaded(machine:
     assert setup_tag(machine) == second
     turn = seen.index(second)
     assert seen[turn + 3 :].count(first) <= 3, "one request of each asker may have been under way"
+    assert max(sizes) > alone, "both were in memory"
+    eventually(
+        lambda: setup_tag(machine) == second and loaded_bytes(machine) <= alone,
+        30,
+        "the first committee leaves memory",
+    )
 
 
 def test_a_promoted_committee_that_cannot_be_loaded_is_left_for_the_one_before(
