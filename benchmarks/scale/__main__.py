@@ -2,12 +2,13 @@
 
     python -m benchmarks.scale [--tasks 1000000] [--csv FILE | --data DIR]
 
-A project grows to that many tasks by half of itself at a time. Queue, pool, ledger, evidence store,
+A project grows to that many tasks, about threefold at a time. Queue, pool, ledger, evidence store,
 rule, refit, relabelling, write-back and reconcile are the product's own, on an embedded Redis. Made
 up are: the votes (the shipped committee's real ones on some hundred texts, repeated), an LLM that
 is right in 85 % and asked about 1 % of the tasks, people who answer 0.5 %, and a Label Studio that
-answers from memory, so that its own time is not in any figure. A refit comes after half as many
-verdicts more, not after 15 %, so that the run ends: a refit and a relabelling are timed as passes.
+answers from memory, so that its own time is not in any figure. The review job runs once each time,
+with some five refits and relabellings of everything, not after every 15 % more verdicts, so that
+the run ends: `refit` and `relabelling` are timed as passes of their own.
 
 bytes_per_task_redis  what Redis allocated, of which `per_verdict` a verdict
 bytes_per_task_disk   votes and features; the append-only file of Redis is told apart
@@ -59,7 +60,7 @@ from specialists.evidence import Evidence
 RECORDED = 160  # texts that a real committee votes on
 PREPARED = 20  # of them, so few that it takes seconds: nothing but recording runs the models
 LLM_SHARE, PEOPLE_SHARE = 0.01, 0.005
-STEP = 1.5
+STEP = 10**0.5
 LEAST = 2000  # tasks of the first import
 _REPEATS = 5
 
