@@ -18,22 +18,17 @@ The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
-
 from benchmarks.annotators import Annotators, errors, quantile_ms, submitted
 from benchmarks.processes import held
-from benchmarks.running import PROJECT, Backend, NotRunning, backend, become_local, prepare
-from benchmarks.texts import Texts, Unusable, add_options, chosen
+from benchmarks.running import PROJECT, Backend, backend, report
+from benchmarks.texts import Texts, add_options
 
-PREPARED = 256  # texts, as many as the product's workers take
 VERDICTS = 200  # of the first stage
 WARM_S = 20.0
 _LOOK_S = 0.5
@@ -41,23 +36,12 @@ _SETTINGS = {"LLM_PROVIDER": "none", "STAGE_SIZE": "100000"}  # a stage starts w
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 2 when the CSV cannot serve, 1 when the backend does not."""
+    """Measure and print; returns the exit status, as `report` does."""
     options = parse(arguments)
-    try:
-        texts = chosen(options)
-        with tempfile.TemporaryDirectory(prefix="aa-load-") as name:
-            folder = Path(name)
-            become_local(folder)
-            print(f"runtime: {prepare(folder, texts.take(PREPARED))}", flush=True)
-            figures = measure(folder, texts, options.annotators, 60 * options.minutes)
-    except Unusable as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (NotRunning, httpx.HTTPError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(figures))
-    return 0
+    return report(
+        options,
+        lambda folder, texts: measure(folder, texts, options.annotators, 60 * options.minutes),
+    )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -19,14 +19,10 @@ Prints one line a stage, and last one JSON line.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import httpx
 
 from backend import pauses
 from backend.allowance import allowance
@@ -40,17 +36,15 @@ from benchmarks.running import (
     Backend,
     NotRunning,
     backend,
-    become_local,
-    prepare,
+    report,
     wait_until,
 )
 from benchmarks.slow_llm import serve
-from benchmarks.texts import Sample, Unusable, add_options, chosen
+from benchmarks.texts import Sample, Texts, add_options
 from meta_controller.ledger import Ledger
 from meta_controller.prompt import sendable
 
 BATCH = 250  # tasks in one request
-PREPARED = 256  # texts, as many as the product's workers take
 PAPER_S = 1065.0
 _REVIEWED_S = 600.0
 _QUIET_S = 3.0  # three ticks of the scheduler without anything to do
@@ -60,26 +54,16 @@ Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 2 when the CSV cannot serve, 1 when the backend does not."""
+    """Measure and print; returns the exit status, as `report` does."""
     options = parse(arguments)
-    try:
-        texts = chosen(options)
-        with tempfile.TemporaryDirectory(prefix="aa-bench-") as name:
-            folder = Path(name)
-            become_local(folder)
-            runtime = prepare(folder, texts.take(PREPARED))
-            print(f"runtime: {runtime}", flush=True)
-            figures = run(folder, texts.take(options.texts), options.delay, options.price)
-    except Unusable as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (NotRunning, httpx.HTTPError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    for key, value in figures.items():
-        print(f"{key:<20}{value:>12.4f}")
-    print(json.dumps({"data": texts.name, "runtime": runtime, **figures}))
-    return 0
+
+    def told(folder: Path, texts: Texts) -> Figures:
+        figures = run(folder, texts.take(options.texts), options.delay, options.price)
+        for key, value in figures.items():
+            print(f"{key:<20}{value:>12.4f}")
+        return figures
+
+    return report(options, told)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

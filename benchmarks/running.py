@@ -6,14 +6,17 @@ names differs. It knows Label Studio's requests, and measures nothing.
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +27,7 @@ from backend.label_config import Control, parse
 from backend.programs import child_environment
 from backend.settings import Settings
 from backend.wiring import Wiring
-from benchmarks.texts import Sample
+from benchmarks.texts import Sample, Texts, Unusable, chosen
 
 PROJECT = 1
 CONTROL = "sentiment"
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from specialists.committee import Committee
     from specialists.transformer import Specialist
 
+PREPARED = 256  # texts, as many as the product's workers take
 _ROOT = Path(__file__).parent.parent
 _ids = itertools.count(1)
 
@@ -99,6 +103,30 @@ def hook_body(sample: Sample) -> dict[str, Any]:
         "task": {"id": number, "data": {"text": sample.text}},
         "project": {"id": PROJECT, "label_config": CONFIG},
     }
+
+
+def report(
+    options: argparse.Namespace, measure: Callable[[Path, Texts], Mapping[str, object]]
+) -> int:
+    """Measure in a folder of its own, with models prepared on the texts, and print one JSON line.
+
+    Returns the exit status: 2 when the CSV cannot serve, 1 when the backend does not.
+    """
+    try:
+        texts = chosen(options)
+        with tempfile.TemporaryDirectory(prefix="aa-bench-") as name:
+            become_local(Path(name))
+            runtime = prepare(Path(name), texts.take(PREPARED))
+            print(f"runtime: {runtime}", flush=True)
+            figures = measure(Path(name), texts)
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (NotRunning, httpx.HTTPError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps({"data": texts.name, "runtime": runtime, **figures}))
+    return 0
 
 
 @contextmanager

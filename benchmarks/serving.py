@@ -20,11 +20,9 @@ JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,21 +35,19 @@ import httpx
 from benchmarks.clients import clients
 from benchmarks.running import (
     CONTROL,
+    PREPARED,
     PROJECT,
     Backend,
-    NotRunning,
     backend,
-    become_local,
     hook_body,
     predict_body,
-    prepare,
+    report,
     wait_until,
 )
-from benchmarks.texts import Sample, Texts, Unusable, add_options, chosen
+from benchmarks.texts import Sample, Texts, add_options
 from training.card import Card
 
 TASKS = 250  # in one request
-PREPARED = 256  # texts, as many as the product's workers take
 VERDICTS = 200  # of the stage
 _SETTINGS = {"LLM_PROVIDER": "none", "STAGE_SIZE": "100000"}  # a stage starts when we say so
 _SETTLE_S = 3.0  # of load before a swap, and after it
@@ -61,24 +57,11 @@ Figures = dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 2 when the CSV cannot serve, 1 when the backend does not."""
+    """Measure and print; returns the exit status, as `report` does."""
     options = parse(arguments)
-    try:
-        texts = chosen(options)
-        with tempfile.TemporaryDirectory(prefix="aa-bench-") as folder:
-            become_local(Path(folder))
-            runtime = prepare(Path(folder), texts.take(PREPARED))
-            print(f"runtime: {runtime}", flush=True)
-            figures = measure(Path(folder), texts, options.runs, options.requests)
-    except Unusable as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (NotRunning, httpx.HTTPError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    facts = {"data": texts.name, "runs": options.runs, "runtime": runtime}
-    print(json.dumps({**facts, **figures}))
-    return 0
+    return report(
+        options, lambda folder, texts: measure(folder, texts, options.runs, options.requests)
+    )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

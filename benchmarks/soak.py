@@ -26,28 +26,24 @@ The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 from scipy.stats import theilslopes
 
 from benchmarks import local_llm
 from benchmarks.annotators import Annotators, errors
 from benchmarks.asked import answer, read
 from benchmarks.processes import Held, held
-from benchmarks.running import PROJECT, Backend, NotRunning, backend, become_local, prepare
-from benchmarks.texts import Texts, Unusable, add_options, chosen
+from benchmarks.running import PROJECT, Backend, backend, report
+from benchmarks.texts import Texts, add_options
 from meta_controller.prompt import sendable
 
-PREPARED = 256  # texts, as many as the product's workers take
 EVERY_S = 30.0
 LEAST = 6
 """Samples after the warm-up of which a trend can be told."""
@@ -57,27 +53,15 @@ _REASON = "The words leave little doubt about what the writer wants to say."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print; 2 when the CSV cannot serve or the time is too short, 1 when it breaks."""
+    """Run and print; 2 also when the time is too short, else as `report` does."""
     options = parse(arguments)
     least = 1.5 * LEAST * EVERY_S / 60
     if options.minutes < least:
         print(f"--minutes {options.minutes:g} is too few; give {least:g} or more.", file=sys.stderr)
         return 2
-    try:
-        texts = chosen(options)
-        with tempfile.TemporaryDirectory(prefix="aa-soak-") as name:
-            folder = Path(name)
-            become_local(folder)
-            print(f"runtime: {prepare(folder, texts.take(PREPARED))}", flush=True)
-            figures = soak(folder, texts, options.annotators, 60 * options.minutes)
-    except Unusable as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (NotRunning, httpx.HTTPError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(figures))
-    return 0
+    return report(
+        options, lambda folder, texts: soak(folder, texts, options.annotators, 60 * options.minutes)
+    )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
