@@ -1,5 +1,6 @@
 """The web process's door: `gunicorn _wsgi:app`."""
 
+import gc
 import os
 
 from backend.environment import read_environment
@@ -13,3 +14,4 @@ os.environ.update(environ)  # the libraries of object stores read their keys the
 settings = Settings.from_env(environ)
 configure(settings.log_level, settings.log_format)
 app = create_app(Wiring(settings))
+gc.freeze()  # libraries stay for good: no request should wait for a collection that looks at them

@@ -7,6 +7,7 @@ it needs when it runs: `--help` loads little.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from typing import Any
@@ -303,6 +304,11 @@ def approve(wiring: Wiring, arguments: argparse.Namespace) -> int:
 def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import worker
 
+    if arguments.kind == "push":
+        import specialists.committee  # noqa: F401  it will be needed, and should be frozen too
+    # Imported libraries stay for good; a collection that looks at them takes as long as all that
+    # was decided since the last one.
+    gc.freeze()
     worker.run(wiring, arguments.kind, burst=arguments.burst)
     return 0
 

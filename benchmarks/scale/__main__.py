@@ -22,6 +22,7 @@ Prints a table of keys and operations at both sizes, and last one JSON line.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import subprocess
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="aa-scale-", dir=options.folder) as name:
         become_local(Path(name))
         with simulated(Path(name), samples) as one:
+            gc.freeze()  # as a worker does
             empty, before, after = run(one, options.tasks)
             print("\n".join(growth.table(before, after)), flush=True)
             print(json.dumps(summary(one, empty, before, after)))
