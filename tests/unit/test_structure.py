@@ -95,6 +95,16 @@ def test_the_web_process_loads_no_trainer_no_llm_sdk_and_no_flask(tmp_path: Path
     assert loaded & forbidden == set()
 
 
+def test_commands_and_workers_start_without_what_only_some_need(tmp_path: Path) -> None:
+    loaded = modules_after("import backend.__main__, backend.worker", tmp_path)
+    assert "backend.wiring" in loaded
+    heavy = {
+        *("torch", "transformers", "openvino", "onnxruntime"),
+        *("anthropic", "openai", "label_studio_ml"),
+    }
+    assert loaded & heavy == set(), "import it where it is used, or under TYPE_CHECKING"
+
+
 def test_the_meta_controller_never_loads_torch(tmp_path: Path) -> None:
     every = "import importlib, pkgutil, threading, meta_controller as m\n" + (
         "for one in pkgutil.walk_packages(m.__path__, 'meta_controller.'):\n"
