@@ -66,10 +66,13 @@ class Committees:
         journal: Journal,
         client: redis.Redis,
         rules: Rules,
-        models: Models,
+        models: Callable[[], Models],
         unprepared: Callable[[int], object],
     ) -> None:
-        """`unprepared` hears of a project whose models run, but were not prepared to run fast."""
+        """`unprepared` hears of a project whose models run, but were not prepared to run fast.
+
+        `models` is called when one is needed: what runs them takes seconds to import.
+        """
         self._settings = settings
         self._rules = rules
         self._redis = client
@@ -304,7 +307,7 @@ class Committees:
         part = manifest.controls[control]
         self._loaded_for[tag] = manifest.project_id
         folders = self._store.folders(manifest, control)
-        committee = Committee.load(part.members, part.labels, folders, self._models)
+        committee = Committee.load(part.members, part.labels, folders, self._models())
         self._tell(tag, committee)
         if not self.is_prepared(tag, control):
             self._look_again[tag, control] = time.monotonic() + _LOOK_AGAIN_S
@@ -321,9 +324,9 @@ class Committees:
     def is_prepared(self, tag: str, control: str) -> bool:
         """Whether every member's fastest form here is known. Raises as `committee` does."""
         members = self._members(tag, control)
-        if self._sees(tag, control) and not self._models.is_base_prepared():
+        if self._sees(tag, control) and not self._models().is_base_prepared():
             return False
-        return all(self._models.is_prepared(ref, folder) for ref, folder in members)
+        return all(self._models().is_prepared(ref, folder) for ref, folder in members)
 
     def prepare(self, tag: str, control: str, texts: Sequence[str]) -> int:
         """Find and keep the fastest form of each member, checked on real texts; returns how many.
@@ -334,8 +337,8 @@ class Committees:
         if len(texts) < _LEAST_TEXTS:
             return 0
         members = self._members(tag, control)
-        base = self._sees(tag, control) and self._models.prepare_base(texts)
-        return base + sum(self._models.prepare(ref, folder, texts) for ref, folder in members)
+        base = self._sees(tag, control) and self._models().prepare_base(texts)
+        return base + sum(self._models().prepare(ref, folder, texts) for ref, folder in members)
 
     def _sees(self, tag: str, control: str) -> bool:
         """Whether a control's committee has the frozen view of the base model, see `load`."""

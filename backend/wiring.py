@@ -120,7 +120,7 @@ class Wiring:
             self.journal,
             self.redis,
             self.rules,
-            self.models,
+            lambda: self.models,
             self._prepare_later,
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from specialists.chances import Array, fuse, symmetric
 from training.errors import TrainingError
@@ -118,7 +118,7 @@ def reliability(right: float, of: float, known: float) -> tuple[float, float, fl
     share = min(1.0, right / of) if of else 0.5
     if not known:
         return share, 0.0, 1.0
-    low, high = beta.ppf([0.025, 0.975], share * known + 0.5, (1 - share) * known + 0.5)
+    low, high = betaincinv(share * known + 0.5, (1 - share) * known + 0.5, [0.025, 0.975])
     return share, min(float(low), share), max(float(high), share)
 
 
