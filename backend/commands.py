@@ -305,7 +305,7 @@ def worker(wiring: Wiring, arguments: argparse.Namespace) -> int:
     from backend import worker
 
     if arguments.kind == "push":
-        import specialists.committee  # noqa: F401  it will be needed, and should be frozen too
+        _ = wiring.models  # what runs them will be imported anyway, and should be frozen too
     # Imported libraries stay for good; a collection that looks at them takes as long as all that
     # was decided since the last one.
     gc.freeze()

@@ -6,7 +6,6 @@ from typing import Any
 
 import falcon
 
-import specialists.committee  # noqa: F401  takes seconds, which no request should wait for
 from backend.committees import check_runtime
 from backend.model import AutoAnnotator
 from backend.web import problems
@@ -22,6 +21,7 @@ from backend.wiring import Wiring
 def create_app(wiring: Wiring) -> falcon.App[Any, Any]:
     """The WSGI application over the given parts."""
     check_runtime(wiring.settings)
+    _ = wiring.models  # what runs them takes seconds to import: no request should wait for that
     AutoAnnotator.use(wiring)
     registry = registry_of(wiring)
     app = falcon.App(middleware=[Observer(registry)])
