@@ -105,6 +105,15 @@ def test_commands_and_workers_start_without_what_only_some_need(tmp_path: Path) 
     assert loaded & heavy == set(), "import it where it is used, or under TYPE_CHECKING"
 
 
+def test_the_runtime_of_onnx_prepares_no_reports_to_its_maker(tmp_path: Path) -> None:
+    """Not told to keep quiet, it writes a device's id and a queue of reports when imported."""
+    # Without the variables of a CI, where it keeps quiet anyway.
+    told = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    code = "import specialists.runtime_onnx"
+    subprocess.run([sys.executable, "-c", code], env=told, check=True, timeout=120)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_the_meta_controller_never_loads_torch(tmp_path: Path) -> None:
     every = "import importlib, pkgutil, threading, meta_controller as m\n" + (
         "for one in pkgutil.walk_packages(m.__path__, 'meta_controller.'):\n"
