@@ -9,8 +9,11 @@ is served instead.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -267,6 +270,8 @@ class Committees:
         for other in others:
             self.loaded.drop(other)
             self._loaded_for.pop(other, None)
+        if others:
+            threading.Thread(target=_give_back).start()
 
     def _same_labels(self, tag: str, controls: Mapping[str, ControlCommittee]) -> bool:
         """Whether another tag is loaded and answers for the same controls and labels."""
@@ -358,6 +363,16 @@ class Committees:
         committee = self.committee(self._store.save_committee(manifest), control)
         rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
         return committee.decide(list(texts), rule)
+
+
+def _give_back() -> None:
+    """Return what was freed to the system: glibc keeps what lies between pieces in use.
+
+    Of a committee of three MiniLM members 200 MB stayed, and more after each promotion.
+    """
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def check_runtime(settings: Settings) -> None:

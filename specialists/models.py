@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ from specialists.types import LabelSet, SpecialistRef
 
 _T = TypeVar("_T")
 _BASE = "the embedded base model"
+_MADE_OF = "checkpoint.txt"
 _UNUSED = ("unused",)  # it has no classifier; one of this label is put over it
 
 
@@ -132,7 +133,8 @@ class Models:
             return False
 
         def made() -> bool:
-            return self._prepare(find_parts(ref.source, folder, self._converted), texts)
+            parts = find_parts(ref.source, folder, self._converted)
+            return self._prepare(parts, texts, folder.name if folder else "")
 
         return _told(ref.source, folder, made)
 
@@ -142,7 +144,7 @@ class Models:
             return False
         return _told(_BASE, None, lambda: self._prepare(_base(), texts))
 
-    def _prepare(self, parts: Parts, texts: Sequence[str]) -> bool:
+    def _prepare(self, parts: Parts, texts: Sequence[str], checkpoint: str = "") -> bool:
         if self._exports is None:
             return False
         encoder = self._encoder(parts, open_config(parts))
@@ -150,6 +152,8 @@ class Models:
         folder, names = self._exports / content(parts), self._names_of(parts)
         encoded = [ids for text in encoder.encode(texts) for ids in text.ids]
         preparation.prepare(model, encoder, encoded, folder, names, device=self._device)
+        if checkpoint:
+            (folder / _MADE_OF).write_text(checkpoint)
         return True
 
     def _names_of(self, parts: Parts) -> list[str]:
@@ -157,13 +161,18 @@ class Models:
         exact = [name for name in self._names if "int8" not in name]
         return exact if parts.labels == _UNUSED else self._names
 
-    def sweep(self, older_than_s: float) -> int:
+    def sweep(self, unused_s: float, needed: Collection[str], spare_s: float) -> int:
         """Remove what was prepared for models that nobody opened for so long; returns how many.
 
-        It can be prepared again; processes that use it keep it.
+        For checkpoints that are not `needed`, by name, `spare_s` seconds are long enough. It can be
+        prepared again; processes that use it keep it.
         """
-        left = self._exports.glob("*") if self._exports else ()
-        old = [one for one in left if time.time() - one.stat().st_mtime > older_than_s]
+        old = []
+        for folder in self._exports.glob("*") if self._exports else ():
+            of = _made_of(folder)
+            longest_s = spare_s if of and of not in needed else unused_s
+            if time.time() - folder.stat().st_mtime > longest_s:
+                old.append(folder)
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
         return len(old)
@@ -216,6 +225,14 @@ class Models:
 
 def _base() -> Parts:
     return Parts(weights.minilm(), labels=_UNUSED)
+
+
+def _made_of(folder: Path) -> str:
+    """The checkpoint that something was prepared for; empty for a published model's."""
+    try:
+        return (folder / _MADE_OF).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _told(source: str, folder: Path | None, work: Callable[[], _T]) -> _T:

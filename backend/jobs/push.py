@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 TITLE = "AutoAnnotator"  # of our backend in Label Studio; must differ from every tag
 _BATCH = 2000  # Label Studio recounts the whole project at each import, so few large ones
-_UNUSED_S = 30 * 86_400.0  # a prepared form takes seconds to make again, and tens of megabytes
+# A prepared form takes seconds to make again, and 40 to 90 MB a member on disk.
+_UNUSED_S = 30 * 86_400.0
+_SPARE_S = 3600.0  # of a checkpoint that no kept tag has: refused, or too long ago
 _ASIDE_S = 86_400.0  # no stage is silent for a day
 
 
@@ -244,10 +246,15 @@ def _learn_rule(wiring: Wiring, project: Project, tag: str, lease: Lease) -> Non
 def _tidy(wiring: Wiring, project_id: int) -> None:
     """Remove checkpoints that no kept tag needs; a store that cannot be read is left alone."""
     try:
-        kept = wiring.promotions(project_id).kept(wiring.settings.keep_tags)
-        wiring.store.prune(project_id, kept)
+        kept = {
+            one: wiring.promotions(one).kept(wiring.settings.keep_tags)
+            for one in (project_id, *wiring.projects.ids())
+        }
+        wiring.store.prune(project_id, kept[project_id])
         wiring.store.sweep(older_than_s=_ASIDE_S)
-        wiring.models.sweep(older_than_s=_UNUSED_S)
+        manifests = [wiring.committees.manifest(tag) for tags in kept.values() for tag in tags]
+        needed = {name for one in manifests for name in one.checkpoints}
+        wiring.models.sweep(_UNUSED_S, needed, _SPARE_S)
     except TrainingError as error:
         wiring.journal.error("model store", str(error), project_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,24 @@ def test_forms_that_nobody_opened_for_long_are_swept(ref: SpecialistRef, tmp_pat
     (folder,) = (tmp_path / "exports").iterdir()
     os.utime(folder, (0, 0))
     kept = opened(models, ref)  # opening it counts as use
-    assert models.sweep(3600) == 0
+    assert models.sweep(3600, (), 60) == 0
     os.utime(folder, (0, 0))
-    assert models.sweep(3600) == 1
+    assert models.sweep(3600, (), 60) == 1
     assert np.isfinite(kept.observe(TEXTS).votes).all()
     assert not models.is_prepared(ref, None)
+
+
+def test_forms_of_checkpoints_that_no_tag_has_are_swept_sooner(
+    ref: SpecialistRef, tmp_path: Path
+) -> None:
+    models = Models(tmp_path / "exports", "cpu", "onnx-fp32")
+    for number, name in enumerate(("kept", "refused"), 1):
+        models.prepare(ref, publish(tmp_path / name, ("NEG", "POS"), seed=number), TEXTS)
+    models.prepare(ref, None, TEXTS)
+    for folder in (tmp_path / "exports").iterdir():
+        os.utime(folder, (0, time.time() - 600))
+    assert models.sweep(3600, {"kept"}, 900) == 0
+    assert models.sweep(3600, {"kept"}, 60) == 1
+    assert models.is_prepared(ref, None)
+    assert models.is_prepared(ref, tmp_path / "kept")
+    assert not models.is_prepared(ref, tmp_path / "refused")
