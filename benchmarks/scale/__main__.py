@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import conflicts, embedded_redis, status
+from backend.agreement import arrived_key
 from backend.jobs import lease_name, push, reconcile, refit, relabel, review
 from backend.jobs.questions import Questions
 from backend.jobs.stored import Stored
@@ -254,6 +255,8 @@ def events(one: Simulation) -> dict[str, float]:
     wiring, site = one.wiring, one.site
     last, desk = site.tasks_there, wiring.projects.desk(PROJECT)
     opened = list(site.tasks(PROJECT, [last]))
+    while wiring.redis.exists(arrived_key(PROJECT)):
+        Scheduler(wiring).tick()  # it counts answers, some hundred a tick; here all came at once
     fresh = iter(range(last - 1, last - 2 * _REPEATS, -1))
     taken = iter(range(last - 1, last - 2 * _REPEATS, -1))
     found = {
