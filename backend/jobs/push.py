@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 from backend.errors import LabelStudioError
@@ -25,7 +27,7 @@ from backend.projects import Project
 from backend.shards import prelabels
 from backend.wiring import Wiring
 from training.card import Card
-from training.errors import TrainingError
+from training.errors import CheckpointDamaged, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -252,8 +254,10 @@ def _tidy(wiring: Wiring, project_id: int) -> None:
         }
         wiring.store.prune(project_id, kept[project_id])
         wiring.store.sweep(older_than_s=_ASIDE_S)
-        manifests = [wiring.committees.manifest(tag) for tags in kept.values() for tag in tags]
-        needed = {name for one in manifests for name in one.checkpoints}
+        needed: set[str] = set()
+        for tag in chain.from_iterable(kept.values()):
+            with suppress(CheckpointDamaged):  # another project's must not keep everything here
+                needed |= wiring.committees.manifest(tag).checkpoints
         wiring.models.sweep(_UNUSED_S, needed, _SPARE_S)
     except TrainingError as error:
         wiring.journal.error("model store", str(error), project_id)
