@@ -1,4 +1,4 @@
-"""A real Label Studio for tests: started once, with an account and a token.
+"""A real Label Studio for tests, with an account and a token.
 
 Needs Label Studio in an environment of its own (its pins fight with ours):
 `python -m venv .venv-label-studio && .venv-label-studio/bin/pip install label-studio==1.23.2`.
@@ -7,6 +7,7 @@ Needs Label Studio in an environment of its own (its pins fight with ours):
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +35,38 @@ class Server:
 
 
 @contextmanager
-def label_studio_server(data_dir: Path, legacy_tokens: bool = False) -> Iterator[Server]:
-    """Run Label Studio on a free port with `data_dir`; a fresh folder takes about 40 s."""
+def label_studio_server(data_dir: Path) -> Iterator[Server]:
+    """Run Label Studio on a free port with `data_dir`, which is new."""
+    token = first_start(data_dir)
+    with _started(data_dir) as process:
+        yield Server(process.url, EMAIL, PASSWORD, token)
+
+
+def first_start(data_dir: Path) -> str:
+    """Lay into `data_dir` what a first start leaves, and return the token that was made then.
+
+    It is made once a machine: a first start runs every migration, which takes 40 s.
+    """
     if not EXECUTABLE.exists():
         pytest.fail(f"No Label Studio: install label-studio==1.23.2 so that {EXECUTABLE} exists.")
-    env = environment(os.environ, EMAIL, PASSWORD, LEGACY_TOKEN if legacy_tokens else "")
+    kept = EXECUTABLE.parents[1] / "first-start"
+    if not kept.exists():
+        making = kept.with_suffix(".new")
+        shutil.rmtree(making, ignore_errors=True)
+        with _started(making) as process:
+            token = login_for_token(process.url, EMAIL, PASSWORD)
+        (making / "token").write_text(token)
+        making.rename(kept)
+    shutil.copytree(kept, data_dir, dirs_exist_ok=True)
+    return (kept / "token").read_text()
+
+
+@contextmanager
+def _started(data_dir: Path) -> Iterator[LabelStudioProcess]:
+    env = environment(os.environ, EMAIL, PASSWORD)
     with LabelStudioProcess(EXECUTABLE, data_dir, free_port(), env) as process:
         process.ready()
-        token = login_for_token(process.url, EMAIL, PASSWORD)
-        yield Server(process.url, EMAIL, PASSWORD, token)
+        yield process
 
 
 def free_port() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 
 import httpx
 import proxy
-from label_studio_server import EMAIL, EXECUTABLE, PASSWORD, free_port, label_studio_server
+from label_studio_server import EMAIL, EXECUTABLE, PASSWORD, first_start, free_port
 from machine import eventually
 from provider import KEY
 from redis import Redis
@@ -76,8 +75,7 @@ class Plant:
         (self.folder / "clock").mkdir()
         library = str(self.folder / "clock.so")
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "clock.c"], check=True)
-        _label_studio_data(self.folder / "label-studio")
-        token = (self.folder / "label-studio" / "token").read_text()
+        token = first_start(self.folder / "label-studio")
         self.environ = self._environ(token)
         self.settings = Settings.from_env(self.environ)
         # Our own view goes round the proxy: it must see what is so while the others cannot.
@@ -194,19 +192,6 @@ class Plant:
         folder = self.folder / "label-studio"
         argv = label_studio_process.command(EXECUTABLE, folder, self._ports["label-studio"])
         return Program("label-studio", argv, env)
-
-
-def _label_studio_data(folder: Path) -> None:
-    """A copy of a Label Studio's fresh data folder; made once, since a first start takes 40 s."""
-    kept = EXECUTABLE.parents[1] / "faults-data"
-    if not (kept / "token").exists():
-        making = kept.with_suffix(".new")
-        shutil.rmtree(making, ignore_errors=True)
-        with label_studio_server(making) as server:
-            token = server.token
-        (making / "token").write_text(token)
-        making.rename(kept)
-    shutil.copytree(kept, folder)
 
 
 def annotation(label: str) -> list[Mapping[str, Any]]:
