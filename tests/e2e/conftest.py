@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from chromium import chromium_page
 from label_studio_server import free_port
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from running_demo import Demo, start_demo, stop_demo
 
 
@@ -31,21 +31,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 @pytest.fixture(scope="session")
 def browser_page(demo: Demo) -> Iterator[Page]:
     """A page of a real Chromium, logged in."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.fail("No Chromium: apt-get install chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
+    with chromium_page(width=1400, timeout_s=60) as page:
         page.goto(f"{demo.record['label_studio_url']}/user/login/")
         page.fill("input[name=email]", demo.record["email"])
         page.fill("input[name=password]", demo.record["password"])
         page.click("button[type=submit]")
         page.wait_for_url(lambda url: "/user/login" not in url)
         yield page
-        browser.close()
 
 
 @pytest.fixture

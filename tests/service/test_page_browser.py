@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from chromium import chromium_page
 from machine import Machine
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from test_status_page import PROJECT, furnish
 
 
@@ -45,16 +45,8 @@ class Watched:
 
 @pytest.fixture
 def watched(machine: Machine) -> Iterator[Watched]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.fail("No Chromium: apt-get install chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(120_000)
+    with chromium_page(width=1200, timeout_s=120) as page:
         yield Watched(page, machine)
-        browser.close()
 
 
 def test_the_keyboard_alone_reaches_and_presses_a_button(
