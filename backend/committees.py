@@ -9,11 +9,8 @@ is served instead.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -268,10 +265,9 @@ class Committees:
         self._release_at.pop(project_id, None)
         others = [t for t, of in list(self._loaded_for.items()) if of == project_id and t != tag]
         for other in others:
-            self.loaded.drop(other)
             self._loaded_for.pop(other, None)
         if others:
-            threading.Thread(target=_give_back).start()
+            self.loaded.drop(*others)
 
     def _same_labels(self, tag: str, controls: Mapping[str, ControlCommittee]) -> bool:
         """Whether another tag is loaded and answers for the same controls and labels."""
@@ -363,16 +359,6 @@ class Committees:
         committee = self.committee(self._store.save_committee(manifest), control)
         rule = self._rules.first(manifest.project_id, committee.labels, len(committee.names))
         return committee.decide(list(texts), rule)
-
-
-def _give_back() -> None:
-    """Return what was freed to the system: glibc keeps what lies between pieces in use.
-
-    Of a committee of three MiniLM members 200 MB stayed, and more after each promotion.
-    """
-    gc.collect()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
 
 
 def check_runtime(settings: Settings) -> None:

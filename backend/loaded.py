@@ -6,6 +6,8 @@ nor where committees come from.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import threading
 from collections import OrderedDict
@@ -77,13 +79,14 @@ class LoadedCommittees:
 
         threading.Thread(target=swap).start()
 
-    def drop(self, tag: str) -> None:
-        """Let a tag's committees go; whoever asks one at the moment still has it until then."""
+    def drop(self, *tags: str) -> None:
+        """Let the committees of tags go; whoever asks one at the moment still has it until then."""
         with self._lock:
-            for key in [key for key, one in self._committees.items() if key[0] == tag]:
+            for key in [key for key, one in self._committees.items() if key[0] in tags]:
                 if self._committees[key].done():
                     del self._committees[key]
                     logger.info("%s: %s left memory", *key)
+        threading.Thread(target=_give_back).start()
 
     @property
     def size_bytes(self) -> int:
@@ -136,3 +139,13 @@ class LoadedCommittees:
 def _whole(future: Future[Committee] | None) -> bool:
     """Whether a committee is there, neither under way nor failed."""
     return future is not None and future.done() and future.exception() is None
+
+
+def _give_back() -> None:
+    """Return what was freed to the system: glibc keeps what lies between pieces in use.
+
+    Of a committee of three MiniLM members 200 MB stayed, and more after each promotion.
+    """
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
