@@ -2,6 +2,7 @@
 
     python -m benchmarks.continual --data FIRST.csv --then SECOND.csv [MORE.csv ...]
         [--begin 300] [--noise 0.2] [--seeds 3] [--seed 0] [--stages 3] [--verdicts 150]
+        [--with loss=generalised focus=-0.5 ...]
 
 Three members start from the bare MiniLM weights, each with its own random classifier, and learn the
 first texts of the first set, as the paper's specialists know their task (`--begin 0`: they do not).
@@ -11,8 +12,9 @@ epochs at 2e-5, and serves what comes out; ours is the product's stage with its 
 about the same test texts of all sets after each stage. The paper's members answer by their mean
 vote; the product by its rule, which learns from the verdicts too (`ours`), and beside it stands the
 mean vote of its members (`ours_members`).
-`--noise` replaces that share of the verdicts by another label; test texts keep theirs. Ends with
-one JSON line: means over the seeds.
+`--noise` replaces that share of the verdicts by another label; test texts keep theirs. `--with`
+exchanges parts of the product's stage: fields of `FineTuneParams` and `Curriculum`. Ends with one
+JSON line: means over the seeds.
 """
 
 from __future__ import annotations
@@ -23,17 +25,26 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from benchmarks.continual.ours import Ours
 from benchmarks.continual.stream import LabelledSet, Stream, Unusable, read, stream
 from benchmarks.continual.ways import Paper, Way, members
+from training.curriculum import Curriculum
+from training.losses import LOSSES
 from training.params import FineTuneParams
 
-MEMBERS = 3
 WAYS = ("paper", "ours")
 ALONE = "ours_members"
+_NUMBERS = [
+    one
+    for one in (*fields(FineTuneParams), *fields(Curriculum))
+    if isinstance(one.default, int | float) and one.name not in ("seed", "agreed", "agreed_weight")
+]
+PARTS = ", ".join(["loss=" + "|".join(LOSSES), *(f"{one.name}=NUMBER" for one in _NUMBERS)])
 Accuracies = Mapping[str, float]  # by set
 
 
@@ -52,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--stages", type=int, default=3, help="of each set")
     add("--verdicts", type=int, default=150, help="of each stage")
     add("--tests", type=int, default=400, help="test texts of each set, at most")
+    add("--members", type=int, default=3, help="of the committee")
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="which to run")
+    add("--with", dest="parts", type=part, nargs="+", default=[], metavar="PART=VALUE", help=PARTS)
     options = parser.parse_args(arguments)
     runs: defaultdict[str, list[list[Accuracies]]] = defaultdict(list)
     try:
@@ -61,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             drawn = stream(
                 sets, options.begin, options.stages, options.verdicts, options.noise, seed
             )
-            for name, curve in run(drawn, seed, options.ways).items():
+            for name, curve in run(drawn, seed, options).items():
                 runs[name].append(curve)
     except Unusable as error:
         print(error, file=sys.stderr)
@@ -70,17 +83,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(drawn: Stream, seed: int, names: Sequence[str]) -> dict[str, list[Accuracies]]:
+def part(text: str) -> tuple[str, Any]:
+    """A part of the stage and what is put in its place."""
+    name, _, value = text.partition("=")
+    if name == "loss" and value in LOSSES:
+        return name, value
+    numbers = {one.name: type(one.default) for one in _NUMBERS}
+    try:
+        return name, numbers[name](value)
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r}; write one of: {PARTS}") from None
+
+
+def _chosen(cls: type, parts: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: parts[one.name] for one in fields(cls) if one.name in parts}
+
+
+def run(drawn: Stream, seed: int, options: argparse.Namespace) -> dict[str, list[Accuracies]]:
     """The accuracy on every set after each stage, by who answers."""
+    parts = dict(options.parts)
+    params = FineTuneParams(**{"seed": seed, **_chosen(FineTuneParams, parts)})
+    curriculum = Curriculum(**_chosen(Curriculum, parts))
     curves: defaultdict[str, list[Accuracies]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="aa-continual-") as aside:
-        refs = members(Path(aside), drawn, MEMBERS, seed)
-        for name in names:
+        refs = members(Path(aside), drawn, options.members, seed)
+        for name in options.ways:
             root = Path(aside) / name
             way: Way = (
                 Paper(refs, drawn.labels, root, seed)
                 if name == "paper"
-                else Ours(refs, drawn.labels, root, FineTuneParams(seed=seed))
+                else Ours(refs, drawn.labels, root, params, curriculum)
             )
             asked = {name: way.answers, **({ALONE: way.alone} if isinstance(way, Ours) else {})}
             for who, answers in asked.items():
