@@ -1,3 +1,3 @@
 """The door to Label Studio: HTTP app, write-back, jobs, settings, wiring, command line."""
 
-__version__ = "0.7.1"
+__version__ = "0.7.2"

@@ -14,6 +14,9 @@ from specialists.chances import Array, log_softmax
 
 RIDGE = 5.0
 """Of the fitted weights, towards the first ones."""
+ALIKE_RIDGE = 50.0
+"""Of weights of voices that are alike, towards their mean: beside others that say nearly the same,
+a voice is soon taken for useless by chance (LOG.md)."""
 FOLDS = 5
 
 
@@ -38,14 +41,18 @@ def fixed(voices: Array, weights: Array) -> Mix:
     return Mix(weights, pooled(voices, weights))
 
 
-def fitted(voices: Array, truth: Array, counts: Array, first: Array) -> Mix:
-    """Fit the weights to soft truth (texts, labels), each text counting `counts` (texts,)."""
-    weights = _weigh(voices, truth, counts, first, first)
+def fitted(voices: Array, truth: Array, counts: Array, first: Array, alike: int = 0) -> Mix:
+    """Fit the weights to soft truth (texts, labels), each text counting `counts` (texts,).
+
+    The first `alike` voices know the same in much the same way, as members do.
+    """
+    pull = _pull(len(first), alike)
+    weights = _weigh(voices, truth, counts, first, pull, first)
     log_p = np.empty(truth.shape)
     for fold in range(FOLDS):
         out = np.arange(len(truth)) % FOLDS == fold
         # From the weights of all texts it is a short way.
-        own = _weigh(voices[~out], truth[~out], counts[~out], first, weights)
+        own = _weigh(voices[~out], truth[~out], counts[~out], first, pull, weights)
         log_p[out] = pooled(voices[out], own)
     return Mix(weights, log_p)
 
@@ -55,7 +62,17 @@ def pooled(voices: Array, weights: Array) -> Array:
     return log_softmax(voices @ weights)
 
 
-def _weigh(voices: Array, truth: Array, counts: Array, first: Array, start: Array) -> Array:
+def _pull(voices: int, alike: int) -> Array:
+    """The quadratic form (voices, voices) of how far weights are from the first ones."""
+    form = RIDGE * np.eye(voices)
+    if alike > 1:
+        form[:alike, :alike] += ALIKE_RIDGE * (np.eye(alike) - 1.0 / alike)
+    return form
+
+
+def _weigh(
+    voices: Array, truth: Array, counts: Array, first: Array, pull: Array, start: Array
+) -> Array:
     """Weights (voices,) >= 0 of a log-linear pool: cross-entropy to soft truth, ridge to `first`.
 
     Convex in the weights (log-linear pool: Genest and Zidek, Statistical Science 1986).
@@ -65,9 +82,9 @@ def _weigh(voices: Array, truth: Array, counts: Array, first: Array, start: Arra
     def loss(weights: Array) -> tuple[float, Array]:
         log_p = log_softmax(voices @ weights)
         slope = np.exp(log_p) * counts[:, None] - target
-        pull = weights - first
-        value = -float((target * log_p).sum()) + RIDGE * float(pull @ pull)
-        return value, np.einsum("tk,tkv->v", slope, voices) + 2 * RIDGE * pull
+        far = weights - first
+        value = -float((target * log_p).sum()) + float(far @ pull @ far)
+        return value, np.einsum("tk,tkv->v", slope, voices) + 2 * pull @ far
 
     bounds = [(0.0, None)] * len(first)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)

@@ -246,7 +246,9 @@ class _Fit:
     def _weighed(self, voices: Array, truth: Array, first: Array) -> Mix:
         if not self._task.learns or not len(first):
             return mixing.fixed(voices, first)
-        return mixing.fitted(voices, truth, self._task.answers.counts, first)
+        return mixing.fitted(
+            voices, truth, self._task.answers.counts, first, alike=self._scores.shape[2]
+        )
 
 
 def _first_weight(verdicts: int, labels: int) -> float:
