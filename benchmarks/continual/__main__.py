@@ -102,7 +102,7 @@ def _chosen(cls: type, parts: Mapping[str, Any]) -> dict[str, Any]:
 def run(drawn: Stream, seed: int, options: argparse.Namespace) -> dict[str, list[Accuracies]]:
     """The accuracy on every set after each stage, by who answers."""
     parts = dict(options.parts)
-    params = FineTuneParams(**{"seed": seed, **_chosen(FineTuneParams, parts)})
+    params = FineTuneParams(seed=seed, **_chosen(FineTuneParams, parts))
     curriculum = Curriculum(**_chosen(Curriculum, parts))
     curves: defaultdict[str, list[Accuracies]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="aa-continual-") as aside:

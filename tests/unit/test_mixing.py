@@ -45,6 +45,7 @@ def test_a_member_that_knows_nothing_is_dropped_all_the_same() -> None:
     assert found[2] < 0.1 * found[:2].min()
 
 
-def test_one_member_and_voices_beside_it_are_weighed_as_ever() -> None:
-    alone = weights(100, (2.0, 1.0), alike=1)
-    assert np.allclose(alone, weights(100, (2.0, 1.0), alike=0))
+def test_a_voice_that_is_no_member_is_not_drawn_to_them() -> None:
+    beside = weights(60, (2.0, 2.0, 0.5), alike=2)
+    among = weights(60, (2.0, 2.0, 0.5), alike=3)
+    assert beside[2] < 0.5 * among[2]
